@@ -1,0 +1,249 @@
+"""The messages between a terminal and the engine worker: one JSON object a line, in both directions.
+
+The terminal sends commands on the worker's standard input, the worker answers with events on its standard output; both are the
+dataclasses below. A message is `{"type": "<class name>", ...fields}`. The first line of a worker is `Hello`; a terminal that does
+not know its `protocol` number must not go on. Because the door is a byte stream, the worker may run on another machine (`ssh host
+python -m engine.worker`). Knows no torch.
+
+    command                 events it brings, each with the command's id
+    Load(id, source, …)     Loading …, then Loaded or Failed
+    Generate(id, request)   Started, Token …, Finished (one a story), Done; or Failed
+    Cancel(id)              takes effect within one token: the generation's Finished events say "cancelled"
+    Status(id)              StatusReport
+    Quit()                  the worker ends (as it does when its input closes)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import TinyTalesError
+from engine.settings import GenerationRequest, SamplingSettings, StopReason
+
+PROTOCOL = 1
+"""Raised by one whenever a message changes in a way that the other side would misread."""
+
+
+class ProtocolError(TinyTalesError):
+    """A line that is not a message of this protocol."""
+
+
+# Commands: terminal → worker
+
+
+@dataclass(frozen=True)
+class Load:
+    """Hold this checkpoint from now on, in place of the one held before (which stays if this one cannot be read)."""
+
+    id: int
+    source: str | None = None
+    """A folder, a file or a Hub id; None: the checkpoint that travels with the package."""
+    device: str | None = None
+    """A torch device such as `cpu` or `cuda`; None: the best one there is."""
+    precision: str = "auto"
+    threads: int | None = None
+    """CPU threads; None: torch's own choice."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Write what the request asks for with the checkpoint that is held."""
+
+    id: int
+    request: GenerationRequest
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the generation with this id; a no-op if it has ended."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Status:
+    id: int
+
+
+@dataclass(frozen=True)
+class Quit:
+    pass
+
+
+# Events: worker → terminal
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first line a worker writes, before it has loaded anything."""
+
+    protocol: int
+    version: str
+    """Version of the package on the worker's side."""
+    pid: int
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A load is under way; `what` is a few words for the status line."""
+
+    id: int
+    what: str
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a person wants to know of a checkpoint that was loaded."""
+
+    name: str
+    """Short name, as shown in the status line."""
+    source: str
+    """Where it was loaded from: a folder, a file or a Hub id; `default` for the one that travels with the package."""
+    family: str
+    """Shape of the network: `llama`, `gpt2`, ..."""
+    parameters: int
+    context: int
+    """Longest sequence in tokens that the model was trained on."""
+    tokenizer: str
+    """A few words, such as `byte-level BPE, 4,096 tokens`."""
+    prompt_style: str
+    """`topic-ending` if the checkpoint knows the story prompt, else `plain`."""
+    device: str
+    precision: str
+    sampling: SamplingSettings
+    """What reads best with this checkpoint: its own recommendation, else the balanced preset."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    id: int
+    checkpoint: CheckpointInfo
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Started:
+    """A generation has begun: the prompt is being read."""
+
+    id: int
+    prompt_tokens: int
+    context: int
+    seed: int
+    """Seed of the first story; story i has seed + i."""
+    prompt: str
+    """The exact text that the model reads, the story prompt included."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of one story. `text` may be empty: a character that is not whole yet, or text that a stop string may still claim."""
+
+    id: int
+    story: int
+    """Which of the `count` stories, from 0."""
+    token: int
+    text: str
+    """New text; the texts of a story, joined, are the story."""
+    logprob: float
+    """Natural logarithm of the probability that the model itself (before temperature and cuts) gave this token."""
+    time: float
+    """Seconds since the generation began."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One story has ended. `text` is whatever was held back and belongs to the story after all."""
+
+    id: int
+    story: int
+    reason: StopReason
+    text: str
+    seed: int
+    prompt_tokens: int
+    tokens: int
+    """Tokens that were drawn, an end-of-text token included."""
+    ttft_s: float
+    """Time to first token: seconds from the request to the first token drawn."""
+    tokens_per_s: float
+    """Decode rate of this story: tokens after the first, divided by the time they took; 0 for a single token."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Every story of the generation has ended."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    id: int
+    checkpoint: CheckpointInfo | None
+    generating: int | None
+    """Id of the generation under way."""
+    memory_bytes: int
+    """Resident memory of the worker."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The command with this id could not be carried out; `message` is one sentence for a person. Id -1: the line had no id."""
+
+    id: int
+    message: str
+    kind: str = "error"
+    """`usage`, `checkpoint`, `network` or `error`: which exit code or hint fits."""
+
+
+Command = Load | Generate | Cancel | Status | Quit
+Event = Hello | Loading | Loaded | Started | Token | Finished | Done | StatusReport | Failed
+
+_COMMANDS: dict[str, type] = {cls.__name__: cls for cls in (Load, Generate, Cancel, Status, Quit)}
+_EVENTS: dict[str, type] = {
+    cls.__name__: cls for cls in (Hello, Loading, Loaded, Started, Token, Finished, Done, StatusReport, Failed)
+}
+
+
+def encode(message: Command | Event) -> bytes:
+    """A message as one line of UTF-8 JSON, the newline included."""
+    data = {"type": type(message).__name__} | dataclasses.asdict(message)
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """The command that a line holds; raises `ProtocolError` with one sentence if it holds none."""
+    return _decode(line, _COMMANDS)
+
+
+def decode_event(line: bytes) -> Event:
+    """The event that a line holds; raises `ProtocolError` with one sentence if it holds none."""
+    return _decode(line, _EVENTS)
+
+
+def _decode(line: bytes, classes: dict[str, type]) -> Any:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("The engine and the terminal lost step: a line was not JSON.") from error
+    if not isinstance(data, dict) or data.get("type") not in classes:
+        raise ProtocolError("The engine and the terminal lost step: a line was of no known type.")
+    cls = classes[data.pop("type")]
+    try:
+        return _build(cls, data)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"The engine and the terminal lost step: a {cls.__name__} line was malformed.") from error
+
+
+def _build(cls: type, data: dict[str, Any]) -> Any:
+    if cls is Generate:
+        data["request"] = GenerationRequest.from_json(data.get("request"))
+    if isinstance(data.get("checkpoint"), dict):
+        info = data["checkpoint"]
+        info["sampling"] = SamplingSettings.from_json(info.get("sampling"))
+        info["warnings"] = tuple(info.get("warnings", ()))
+        data["checkpoint"] = CheckpointInfo(**info)
+    return cls(**data)
