@@ -281,3 +281,96 @@ class GenerationRequest(JsonRoundTrip):
 
 StopReason = Literal["end of text", "length", "stop string", "cancelled", "loop"]
 """Why a story ended: the model said so, the length was reached, a stop string appeared, a person stopped it, it repeated itself."""
+
+
+@dataclass(frozen=True)
+class TrainSettings(JsonRoundTrip):
+    """Everything that decides how a model is trained; a recipe (TOML) and the command line fill it, `config.json` keeps it."""
+
+    data: tuple[str, ...] = ()
+    """Story files: text with `<|endoftext|>` between stories, or JSON lines with topic, ending and story; gzipped or not."""
+    model: str = "nano"
+    """A model preset, or `llama` / `gpt2` with the shape given by the fields below."""
+    width: int | None = None
+    layers: int | None = None
+    heads: int | None = None
+    mlp_width: int | None = None
+    context: int | None = None
+    """Longest training sequence in tokens; longer stories are cut into pieces."""
+    dropout: float = 0.0
+    tokenizer: Literal["gpt2", "bpe"] = "gpt2"
+    """GPT-2's vocabulary, or byte-level BPE learnt from the data."""
+    vocab_size: int = 4096
+    """Size of a vocabulary that is learnt."""
+    steps: int = 1000
+    """Optimizer steps in all."""
+    batch_tokens: int = 4096
+    """Tokens (padding counted) that one forward pass may hold."""
+    accumulation: int = 1
+    """Forward passes a step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW for everything, or Muon for the hidden matrices and AdamW for embeddings, head, norms and biases."""
+    learning_rate: float = 5e-4
+    """Peak learning rate of AdamW."""
+    matrix_learning_rate: float = 3e-3
+    """Peak learning rate of Muon, scaled to AdamW's update size (`adjust_lr_fn="match_rms_adamw"`)."""
+    weight_decay: float = 0.1
+    """Decoupled, on matrices only."""
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0
+    """Largest gradient norm; 0 clips nothing."""
+    warmup_steps: int = 100
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape of the fall after `decay_start`."""
+    decay_start: float = 0.0
+    """Share of the steps after which the learning rate begins to fall; before that it stays at its peak."""
+    final_learning_rate: float = 0.1
+    """Share of the peak that is left at the last step."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16 means autocast around fp32 weights; auto takes it where the machine has bf16 arithmetic."""
+    prompted_happy: float = 0.0
+    """Share of the stories with a guessed happy ending that are shown with their story prompt; 0 guesses none."""
+    prompted_sad: float = 0.0
+    """The same for a guessed sad ending. Stories marked by people are always shown with their prompt."""
+    marked_repeats: int = 1
+    """How often an epoch shows a story that people have marked with topic and ending."""
+    validation_share: float = 0.01
+    """Share of the stories that is held out to choose the best checkpoint."""
+    evaluate_every: int = 250
+    """Steps between validations."""
+    sample_every: int = 1000
+    """Steps between sample stories; 0 writes none."""
+    sample_prompts: tuple[str, ...] = ("Once upon a time", "sad: a lost dog", "happy: a brave knight")
+    """Openings, or `happy: topic` / `sad: topic`."""
+    seed: int = 1
+    device: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_tokens", "accumulation", "evaluate_every", "vocab_size", "marked_repeats"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', '-')} must be at least 1.")
+        for name in ("learning_rate", "matrix_learning_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"{name.replace('_', '-')} must lie between 0 and 1.")
+        for name in ("decay_start", "final_learning_rate", "prompted_happy", "prompted_sad"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name.replace('_', '-')} must lie between 0 and 1.")
+        if not 0 < self.validation_share < 0.5:
+            raise UsageError("validation-share must lie between 0 and 0.5.")
+
+    def model_config(self, vocab_size: int) -> ModelConfig:
+        """The model's shape; raises `UsageError` for an unknown preset or a shape that lacks a part."""
+        if self.model in MODEL_PRESETS:
+            changes = {name: getattr(self, name) for name in ("width", "layers", "heads", "mlp_width", "context")}
+            changes = {name: value for name, value in changes.items() if value is not None}
+            return dataclasses.replace(MODEL_PRESETS[self.model], vocab_size=vocab_size, dropout=self.dropout, **changes)
+        if self.model not in ("llama", "gpt2"):
+            raise UsageError(f"There is no model preset {self.model!r}; choose {', '.join(MODEL_PRESETS)}, llama or gpt2.")
+        if None in (self.width, self.layers, self.heads, self.context):
+            raise UsageError(f"A {self.model} model needs width, layers, heads and context.")
+        build = llama_config if self.model == "llama" else gpt2_config
+        return build(
+            self.width, self.layers, self.heads, self.context, vocab_size, mlp_width=self.mlp_width, dropout=self.dropout
+        )

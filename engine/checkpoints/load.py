@@ -1,0 +1,62 @@
+"""Finding a checkpoint: the one in the package, a folder, a file in a folder, or a Hub id."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from engine.checkpoints.native import Checkpoint, is_native, read_checkpoint
+from engine.devices import choose_device
+from engine.errors import CheckpointError, UsageError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def default_folder() -> Path:
+    """The folder of the checkpoint that travels with the package."""
+    return Path(str(resources.files("engine").joinpath("default_checkpoint")))
+
+
+def load_checkpoint(source: str | Path | None = None, *, device: str | None = None, precision: str = "auto") -> Checkpoint:
+    """A checkpoint from a folder, a file or a Hub id (`None` or "default": the one in the package), ready to write.
+
+    `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. Raises `CheckpointError` for what cannot
+    be read, `NetworkError` where the Hub cannot be reached, `UsageError` for a device or precision that does not exist.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
+    where = choose_device(device)
+    if source is None or str(source) == "default":
+        checkpoint = read_checkpoint(default_folder(), "tinytales (default)", "default")
+    else:
+        folder, name = locate(str(source))
+        checkpoint = read_checkpoint(folder, name, str(source))
+    checkpoint.network.to(where, PRECISIONS[precision])
+    checkpoint.device = str(where)
+    checkpoint.precision = "bf16" if precision == "bf16" else "fp32"
+    return checkpoint
+
+
+def locate(source: str) -> tuple[Path, str]:
+    """The folder that holds a checkpoint, and a short name for it; downloads what is named by a Hub id and not yet there."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        path = path.parent
+    if path.is_dir():
+        if is_native(path):
+            return path, path.resolve().name
+        if is_native(path / "checkpoints" / "best"):  # a run directory stands for its best checkpoint
+            return path / "checkpoints" / "best", path.resolve().name
+        raise CheckpointError(f"{source} holds no checkpoint of tinytales-tui (there is no tinytales.json in it).")
+    if not source.startswith((".", "/", "~")) and _HUB_ID.fullmatch(source):
+        from engine.hub import fetch
+
+        folder = fetch(source)
+        if not is_native(folder):
+            raise CheckpointError(f"{source} on the Hub is not a checkpoint of tinytales-tui (there is no tinytales.json in it).")
+        return folder, source
+    raise CheckpointError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")

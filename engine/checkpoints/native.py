@@ -1,0 +1,216 @@
+"""Our own checkpoints: a folder in the Hub's layout, with `tinytales.json` beside the weights.
+
+    config.json            model_type llama or gpt2: transformers opens the folder as it is
+    model.safetensors      weights in float32 or float16
+    tokenizer.json         byte-level BPE (a GPT-2 vocabulary needs none: it travels in the package)
+    tinytales.json         prompt style, recommended sampling, losses, provenance
+
+Nothing in a folder is executed or believed: sizes are checked against the shape before any memory is taken, weights must be
+finite, and every refusal is one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from engine import files
+from engine.checkpoints import layout
+from engine.errors import CheckpointError, TinyTalesError
+from engine.model import Decoder
+from engine.prompts import PromptStyle
+from engine.settings import ModelConfig, SamplingSettings
+from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer
+
+LARGEST = 4_000_000_000
+"""Parameters; a config that claims more is taken for damaged. The largest TinyStories model has 0.16 billion."""
+
+
+@dataclass
+class Checkpoint:
+    """A model that is ready to write, with all that belongs to it."""
+
+    network: Decoder
+    """Callable: int64 token ids (batch, time) → float32 logits (batch, time, vocab)."""
+    tokenizer: Tokenizer
+    prompt_style: PromptStyle
+    name: str
+    source: str
+    family: str
+    sampling: SamplingSettings | None = None
+    """What reads best with this model, if it says so."""
+    device: str = "cpu"
+    precision: str = "fp32"
+    warnings: list[str] = field(default_factory=list)
+    card: dict[str, Any] = field(default_factory=dict)
+    """`tinytales.json` as it was read."""
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.network.config
+
+
+def save_checkpoint(
+    folder: Path,
+    network: Decoder,
+    tokenizer: Tokenizer,
+    style: PromptStyle,
+    card: dict[str, Any],
+    sampling: SamplingSettings | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a checkpoint folder whole or not at all: made aside, fsynced, renamed; one that stands there is replaced.
+
+    `card` becomes `tinytales.json` beside prompt style and sampling. Raises OSError where the disk says no.
+    """
+    config = network.config
+    tensors = {name: tensor.to("cpu", dtype) for name, tensor in layout.to_hub(config, network.state_dict()).items()}
+    contents = {"format": 1, "prompt_style": style.to_json(), "sampling": sampling.to_json() if sampling else None, **card}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    try:
+        files.write_json(aside / "config.json", layout.hub_config(config, tokenizer.end_id))
+        files.write_bytes(aside / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        if isinstance(tokenizer, BytePairTokenizer):
+            files.write_text(aside / "tokenizer.json", tokenizer.to_json())
+            files.write_json(aside / "tokenizer_config.json", _tokenizer_config(config))
+        files.write_json(aside / "tinytales.json", contents)
+        aside.chmod(0o755)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+            folder.rename(old / folder.name)
+            aside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    files.sync_folder(folder.parent)
+
+
+def _tokenizer_config(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "model_max_length": config.context,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def is_native(folder: Path) -> bool:
+    return (folder / "tinytales.json").is_file()
+
+
+def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
+    """The checkpoint in a folder, on the CPU in float32; raises `CheckpointError` with one sentence for anything that is wrong."""
+    card = _read_json(folder / "tinytales.json")
+    shape = _read_json(folder / "config.json")
+    try:
+        config = layout.config_from_hub(shape)
+    except (KeyError, TypeError, ValueError, TinyTalesError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({_reason(error)}).") from error
+    style = PromptStyle.from_json(card.get("prompt_style"))
+    try:
+        sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
+    except (TinyTalesError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
+    has_own = (folder / "tokenizer.json").is_file()
+    tokenizer: Tokenizer = BytePairTokenizer.load(folder / "tokenizer.json") if has_own else GPT2Tokenizer()
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."
+        )
+    tensors = read_tensors(folder / "model.safetensors", layout.hub_shapes(config))
+    with torch.device("meta"):
+        network = Decoder(config)
+    network.load_state_dict(layout.from_hub(config, tensors), assign=True)
+    if config.tied_head:
+        network.head.weight = network.embedding.weight
+    network.eval().requires_grad_(False)
+    return Checkpoint(network, tokenizer, style, name, source, shape["model_type"], sampling, card=card)
+
+
+def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file in float32, after checking that it holds just those `shapes`; else `CheckpointError`."""
+    parameters = sum(_product(shape) for shape in shapes.values())
+    if parameters > LARGEST:
+        raise CheckpointError(f"The model beside {path} claims {parameters:,} parameters; that is damaged or not a story model.")
+    try:
+        header = _header_length(path)
+        if header > path.stat().st_size:
+            raise CheckpointError(f"{path} is cut off or damaged: its header claims more than the file holds.")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _compare(path, found, shapes)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError, struct.error, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights: it is missing, cut off or damaged ({_reason(error)})."
+        ) from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{path} holds numbers that are not finite in {name}; the file is damaged or its training failed."
+            )
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or extra:
+        what = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} that no part of the model takes"] * bool(extra)
+        raise CheckpointError(f"{path} does not fit its config.json: it {' and '.join(what)}.")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise CheckpointError(f"{path} does not fit its config.json: {name} is {found[name]}, not {shape}.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _header_length(path: Path) -> int:
+    with path.open("rb") as file:
+        return struct.unpack("<Q", file.read(8))[0]
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > 1 << 24:
+            raise CheckpointError(f"{path} is far too large for what it should be.")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is missing or damaged ({_reason(error)}).") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} is damaged: it is not a JSON object.")
+    return data
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

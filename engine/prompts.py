@@ -1,0 +1,54 @@
+"""Prompt styles: what a checkpoint wants to read before it writes. Knows no torch.
+
+`topic-ending` is the story prompt of the instruction-tuned TinyStories models, `plain` continues a text as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.errors import CheckpointError, UsageError
+from engine.settings import Ending, GenerationRequest
+from engine.tokenizer import Tokenizer
+
+StyleName = Literal["topic-ending", "plain"]
+
+
+@dataclass(frozen=True)
+class PromptStyle:
+    """How text becomes the tokens that a model reads first."""
+
+    name: StyleName = "plain"
+    start_with_end: bool = False
+    """Put the end-of-text token before everything, where the model was trained with it between stories."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "start_with_end": self.start_with_end}
+
+    @classmethod
+    def from_json(cls, data: Any) -> PromptStyle:
+        if not isinstance(data, dict) or data.get("name") not in ("topic-ending", "plain"):
+            raise CheckpointError("The checkpoint's tinytales.json names a prompt style that this version does not know.")
+        return cls(data["name"], bool(data.get("start_with_end")))
+
+
+def story_prompt(topic: str, ending: Ending) -> str:
+    """The story prompt, exactly as the models were tuned on it; the story follows its last newline."""
+    return f"Write a story about: {topic}\nWith: {ending} ending\n\n### Story:\n"
+
+
+def prompt_text(request: GenerationRequest, style: PromptStyle) -> str:
+    """The text that the model reads. Raises `UsageError` where the checkpoint does not know what was asked for."""
+    if request.ending is None:
+        return request.opening or request.topic
+    if style.name != "topic-ending":
+        raise UsageError(
+            "This checkpoint was not trained on topics and endings; ask for no ending and give it words to go on from."
+        )
+    return story_prompt(" ".join(request.topic.split()), request.ending) + request.opening
+
+
+def prompt_ids(text: str, style: PromptStyle, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of a prompt text."""
+    return [tokenizer.end_id] * style.start_with_end + tokenizer.encode(text)

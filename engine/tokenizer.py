@@ -1,0 +1,187 @@
+"""Tokenizers: text ↔ token ids. GPT-2's, from a table in the package, and byte-level BPE of any size in a `tokenizer.json`.
+
+Both are byte-level: every text can be encoded and every token is a run of bytes, so a stream of tokens is decoded by joining
+bytes (`token_bytes`), never by decoding tokens one at a time. `<|endoftext|>` typed by a person is ordinary text; only `end_id`
+is the real end. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import lzma
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+from engine.errors import CheckpointError
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token that divides stories in every TinyStories vocabulary."""
+
+GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+"""Of the unpacked rank table; see engine/vocabularies/README.md for where it comes from."""
+
+_GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer here can do."""
+
+    name: str
+    """A few words for a person, such as `GPT-2, 50,257 tokens`."""
+    vocab_size: int
+    end_id: int
+    """Id of the end-of-text token."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; special tokens written out in it are ordinary text."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids, without special tokens; bytes that are no UTF-8 become U+FFFD."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that one token stands for; none for a special token."""
+
+
+class GPT2Tokenizer:
+    """GPT-2's 50,257 tokens through tiktoken, without any network."""
+
+    name = "GPT-2, 50,257 tokens"
+    vocab_size = 50_257
+    end_id = 50_256
+
+    def __init__(self) -> None:
+        self._encoding = _gpt2_encoding()
+
+    def encode(self, text: str) -> list[int]:
+        return self._encoding.encode_ordinary(_well_formed(text))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return _join(self, ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        # Rows that pad the embedding past the vocabulary (50304) stand for nothing.
+        return b"" if token >= self.end_id else self._encoding.decode_single_token_bytes(token)
+
+
+class BytePairTokenizer:
+    """Byte-level BPE of our own, kept in the `tokenizer.json` of Hugging Face's `tokenizers`."""
+
+    def __init__(self, backend: object) -> None:
+        self._backend = backend
+        backend.encode_special_tokens = True  # type: ignore[attr-defined]  # what a person types is never special
+        backend.no_truncation()  # type: ignore[attr-defined]
+        backend.no_padding()  # type: ignore[attr-defined]
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)  # type: ignore[attr-defined]
+        end = backend.token_to_id(END_OF_TEXT)  # type: ignore[attr-defined]
+        if end is None:
+            raise CheckpointError(f"The tokenizer has no {END_OF_TEXT} token, so no story could ever end.")
+        self.end_id: int = end
+        self.name = f"byte-level BPE, {self.vocab_size:,} tokens"
+        special = {added for added, token in backend.get_added_tokens_decoder().items() if token.special}  # type: ignore[attr-defined]
+        self._bytes = [
+            b"" if token in special else _bytes_of_piece(backend.id_to_token(token) or "")  # type: ignore[attr-defined]
+            for token in range(self.vocab_size)
+        ]
+
+    @classmethod
+    def load(cls, path: Path) -> BytePairTokenizer:
+        """From a `tokenizer.json`; raises `CheckpointError` where the file is missing, damaged or not byte-level."""
+        from tokenizers import Tokenizer as Backend
+
+        try:
+            text = path.read_text(encoding="utf-8")
+            kind = json.loads(text).get("model", {}).get("type")
+            backend = Backend.from_str(text)
+        except Exception as error:  # the library raises bare Exception for everything
+            raise CheckpointError(f"The tokenizer file {path} is missing or damaged ({error}).") from error
+        if kind != "BPE":
+            raise CheckpointError(f"The tokenizer file {path} holds a {kind} model; only byte-level BPE can be read.")
+        return cls(backend)
+
+    @classmethod
+    def train(cls, stories: Iterable[str], vocab_size: int) -> BytePairTokenizer:
+        """Learn `vocab_size` tokens (at least 257: all bytes and the end token) from texts."""
+        from tokenizers import Tokenizer as Backend
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
+        backend = Backend(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=max(vocab_size, 257),
+            special_tokens=[END_OF_TEXT],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        backend.train_from_iterator(stories, trainer)
+        return cls(backend)
+
+    def to_json(self) -> str:
+        """The contents of `tokenizer.json`."""
+        return self._backend.to_str()  # type: ignore[attr-defined]
+
+    def encode(self, text: str) -> list[int]:
+        return self._backend.encode(_well_formed(text), add_special_tokens=False).ids  # type: ignore[attr-defined]
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, in parallel."""
+        clean = [_well_formed(text) for text in texts]
+        return [e.ids for e in self._backend.encode_batch_fast(clean, add_special_tokens=False)]  # type: ignore[attr-defined]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return _join(self, ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        return self._bytes[token] if token < self.vocab_size else b""
+
+
+def encode_stories(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of many texts, in parallel where the tokenizer can."""
+    many = getattr(tokenizer, "encode_many", None)
+    return many(texts) if many else [tokenizer.encode(text) for text in texts]
+
+
+def _join(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    return b"".join(tokenizer.token_bytes(token) for token in ids).decode("utf-8", "replace")
+
+
+def _well_formed(text: str) -> str:
+    """Text without lone surrogates, which a terminal can hand over for broken input and no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+@functools.cache
+def _gpt2_encoding() -> object:
+    import tiktoken
+
+    packed = resources.files("engine").joinpath("vocabularies", "gpt2.tiktoken.xz").read_bytes()
+    table = lzma.decompress(packed)
+    if hashlib.sha256(table).hexdigest() != GPT2_SHA256:
+        raise CheckpointError("The GPT-2 vocabulary in the package is damaged; install tinytales-tui again.")
+    ranks = {}
+    for line in table.splitlines():
+        piece, rank = line.split()
+        ranks[base64.b64decode(piece)] = int(rank)
+    return tiktoken.Encoding(
+        name="gpt2", pat_str=_GPT2_SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: 50_256}, explicit_n_vocab=50_257
+    )
+
+
+@functools.cache
+def _byte_of_symbol() -> dict[str, int]:
+    """GPT-2's reversible alphabet: printable bytes stand for themselves, the other 68 for code points from 256 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
+
+
+def _bytes_of_piece(piece: str) -> bytes:
+    table = _byte_of_symbol()
+    if all(symbol in table for symbol in piece):
+        return bytes(table[symbol] for symbol in piece)
+    return piece.encode("utf-8")

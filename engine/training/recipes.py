@@ -1,0 +1,36 @@
+"""Recipes: training settings by name, commented TOML files in `engine/recipes`. Knows no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UsageError
+from engine.settings import TrainSettings
+
+
+def recipe_names() -> list[str]:
+    """The recipes in the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str, changes: dict[str, Any]) -> TrainSettings:
+    """The settings of a recipe (a name, or the path of a TOML file) with `changes` over them; raises `UsageError`."""
+    path = Path(name)
+    source = path if name.endswith(".toml") else _folder().joinpath(f"{name}.toml")
+    try:
+        values = tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"There is no recipe {name!r}; choose {', '.join(recipe_names())}, or name a .toml file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The recipe {name} is not valid TOML: {error}.") from error
+    try:
+        return TrainSettings.from_json(values | changes)
+    except TypeError as error:
+        raise UsageError(f"The recipe {name} has a value of the wrong kind ({error}).") from error
+
+
+def _folder() -> Any:
+    return resources.files("engine").joinpath("recipes")

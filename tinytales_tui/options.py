@@ -1,0 +1,26 @@
+"""How the app is asked to start: one frozen dataclass between the command line and `tinytales_tui.app`. Knows no Textual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """Options of one start of the app; None leaves the choice to the saved settings or to what the terminal can do."""
+
+    checkpoint: str | None = None
+    """A folder, a file or a Hub id; None: the checkpoint that travels with the package."""
+    device: str | None = None
+    precision: str = "auto"
+    threads: int | None = None
+    theme: str | None = None
+    """Name of a theme for this start; the saved choice stays as it is."""
+    ascii: bool | None = None
+    """Draw with ASCII only; None: as the settings or the locale say."""
+    low_bandwidth: bool | None = None
+    """Fewer frames and no animation; None: as the settings say, or on over SSH."""
+    mouse: bool = True
+    """False leaves the mouse to the terminal, for its own selecting and pasting."""
+    worker_command: tuple[str, ...] = ()
+    """Command line of the engine worker, such as `ssh host python -m engine.worker`; empty: the one of this installation."""

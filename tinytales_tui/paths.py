@@ -1,0 +1,85 @@
+"""Every place the program writes to, in one file; `$TINYTALES_HOME` moves them all. Knows no Textual.
+
+The functions only name places; whoever writes makes the folder (`ensure`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+def data_folder() -> Path:
+    """The folder under which everything of our own lies."""
+    home = os.environ.get("TINYTALES_HOME", "").strip()
+    if home:
+        return Path(home).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("tinytales-tui", appauthor=False))
+
+
+def settings_file() -> Path:
+    return data_folder() / "settings.json"
+
+
+def autosave_folder() -> Path:
+    return data_folder() / "autosave"
+
+
+def stories_folder() -> Path:
+    """Where stories are saved unless a person names another place."""
+    return data_folder() / "stories"
+
+
+def runs_folder() -> Path:
+    return data_folder() / "runs"
+
+
+def logs_folder() -> Path:
+    return data_folder() / "logs"
+
+
+def worker_log() -> Path:
+    """What engine workers said on standard error."""
+    return logs_folder() / "worker.log"
+
+
+def last_copy_file() -> Path:
+    """The text that was last copied, for terminals that let no program near their clipboard."""
+    return data_folder() / "last_copy.txt"
+
+
+def ensure(folder: Path) -> Path:
+    """`folder`, made if it was not there (OSError if it cannot be)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def shown(path: Path) -> str:
+    """A path as a person reads it, with ~ for the home folder."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your share of the disk is used up",
+    errno.EACCES: "it may not be written to",
+    errno.EPERM: "it may not be written to",
+    errno.EROFS: "the disk is read-only",
+    errno.ENOENT: "the folder does not exist",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EIO: "the disk reported an error",
+    errno.EFBIG: "it is larger than files may be there",
+}
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused to read or write, in a few plain words."""
+    return _REASONS.get(error.errno or 0, (error.strerror or "the system refused").lower())

@@ -1,0 +1,119 @@
+"""What the app remembers between two starts: theme, sampling, seed, ending, layout. Knows no Textual.
+
+One JSON file, replaced whole. A file that cannot be understood is kept aside and the defaults are used; it never stops the app.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine import files
+from engine.errors import TinyTalesError, UsageError
+from engine.settings import SAMPLING_PRESETS, SamplingSettings
+from tinytales_tui import paths
+
+RECOMMENDED = "recommended"
+"""The preset that follows whichever checkpoint is loaded."""
+CUSTOM = "custom"
+"""The sliders stand where a person put them."""
+PRESETS = (RECOMMENDED, *SAMPLING_PRESETS, CUSTOM)
+
+
+@dataclass(frozen=True)
+class UiSettings:
+    """Everything that persists; each field has a default, so that an older file stays readable."""
+
+    theme: str = "tinytales-dark"
+    preset: str = RECOMMENDED
+    """One of `PRESETS`."""
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    """Where the sliders stood; counts only for the `custom` preset."""
+    seed: int = 7
+    """The seed that is shown, and used while it is locked."""
+    seed_locked: bool = False
+    ending: str = "happy"
+    """`happy`, `sad` or `none`."""
+    ascii: bool | None = None
+    low_bandwidth: bool | None = None
+    panel: bool = True
+    """Whether the panel with the sliders is open where the screen is wide enough for it."""
+    save_format: str = "md"
+    """`md`, `txt` or `json`."""
+
+    def __post_init__(self) -> None:
+        self._one_of("preset", PRESETS)
+        self._one_of("ending", ("happy", "sad", "none"))
+        self._one_of("save_format", ("md", "txt", "json"))
+        for name, kinds in (
+            ("theme", str),
+            ("seed_locked", bool),
+            ("panel", bool),
+            ("ascii", bool | None),
+            ("low_bandwidth", bool | None),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                raise UsageError(f"{name} cannot be {getattr(self, name)!r}.")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed cannot be {self.seed!r}.")
+
+    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise UsageError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> UiSettings:
+        """Settings from `to_json`'s dictionary; a key of a newer version is left out, a bad value raises `UsageError`."""
+        if not isinstance(data, dict):
+            raise UsageError("it does not hold a table of settings.")
+        values = {f.name: data[f.name] for f in dataclasses.fields(cls) if f.name in data}
+        if "sampling" in values:
+            values["sampling"] = SamplingSettings.from_json(values["sampling"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    settings: UiSettings
+    notice: str | None = None
+    """One sentence if the file could not be used."""
+
+
+def load(path: Path | None = None) -> LoadedSettings:
+    """The saved settings; defaults if there are none, or (with a notice) if the file cannot be understood."""
+    path = path or paths.settings_file()
+    try:
+        return LoadedSettings(UiSettings.from_json(json.loads(path.read_text("utf-8"))))
+    except FileNotFoundError:
+        return LoadedSettings(UiSettings())
+    except OSError as error:
+        return LoadedSettings(UiSettings(), f"The settings in {paths.shown(path)} cannot be read: {paths.reason(error)}.")
+    except (ValueError, TypeError, RecursionError, TinyTalesError):
+        aside = _set_aside(path)
+        kept = f"; the old file is kept as {aside.name}" if aside else ""
+        return LoadedSettings(UiSettings(), f"The settings in {paths.shown(path)} are damaged, so the defaults are used{kept}.")
+
+
+def save(settings: UiSettings, path: Path | None = None) -> None:
+    """Replace the settings file (OSError if the disk refuses)."""
+    path = path or paths.settings_file()
+    paths.ensure(path.parent)
+    files.write_json(path, settings.to_json())
+
+
+def _set_aside(path: Path) -> Path | None:
+    for number in range(1, 1000):
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+        if not aside.exists():
+            with contextlib.suppress(OSError):
+                path.rename(aside)
+                return aside
+            return None
+    return None

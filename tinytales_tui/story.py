@@ -1,0 +1,111 @@
+"""A story with its recipe: what was asked, what was written, and everything needed to write the same story again.
+
+Batch mode prints these records, the Write pane saves and autosaves them. Knows no Textual and no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from engine.errors import UsageError
+from engine.settings import GenerationRequest, SamplingSettings
+
+
+@dataclass(frozen=True)
+class StoryRecord:
+    """One story, or the latest part of one that was continued."""
+
+    prompt: str
+    """What the story is about, as the person typed it; may be empty where only an opening was given."""
+    ending: str | None
+    """`happy`, `sad`, or None where the text was continued as it stood."""
+    story: str
+    """What the model wrote in this part, exactly."""
+    tokens: int = 0
+    stop_reason: str | None = None
+    """See `engine.settings.StopReason`; None: the story was cut short before the engine could say."""
+    seed: int | None = None
+    checkpoint: str = ""
+    """Where the checkpoint was loaded from: a folder, a file, a Hub id, or `default`."""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """`SamplingSettings.to_json()` as it was used."""
+    ttft_s: float | None = None
+    tokens_per_s: float | None = None
+    opening: str = ""
+    """Text that the model went on from; for a continued story all of the story so far."""
+    before: StoryRecord | None = None
+    """The part whose full text is this part's opening, where the story was continued; each part has a recipe of its own."""
+
+    @property
+    def given(self) -> str:
+        """The words of the story that the person gave, not the model."""
+        if self.before is not None:
+            return self.before.given
+        return self.opening or (self.prompt if self.ending is None else "")
+
+    @property
+    def full_text(self) -> str:
+        """The whole story as a reader sees it: the given words and everything written since."""
+        if self.before is not None:
+            return self.opening + self.story
+        return self.given + self.story
+
+    def request(self) -> GenerationRequest:
+        """What to ask of the same checkpoint to get this part again, word for word (UsageError if the record cannot say)."""
+        sampling = SamplingSettings.from_json(self.sampling)
+        return GenerationRequest(
+            topic=self.prompt,
+            ending=self.ending,  # type: ignore[arg-type]
+            opening=self.opening,
+            sampling=dataclasses.replace(sampling, seed=self.seed),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON values; `before` only where there is one."""
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "before"}
+        if self.before is not None:
+            data["before"] = self.before.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The record from what `to_json` gave; unknown keys are left out, a wrong shape raises `UsageError`."""
+        if not isinstance(data, dict) or not isinstance(data.get("story"), str) or not isinstance(data.get("prompt"), str):
+            raise UsageError("This is not a story record: it has no prompt and story in it.")
+        known = {f.name for f in dataclasses.fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        values.setdefault("ending", None)
+        if values["ending"] not in ("happy", "sad", None):
+            raise UsageError(f"A story ends happy, sad or without an asked ending, not {values['ending']!r}.")
+        if not isinstance(values.get("opening", ""), str) or not isinstance(values.get("sampling", {}), dict):
+            raise UsageError("This is not a story record: its opening or its sampling settings are of the wrong kind.")
+        if values.get("before") is not None:
+            values["before"] = cls.from_json(values["before"])
+        return cls(**values)
+
+    def to_text(self) -> str:
+        """The story alone, with one newline at its end."""
+        return self.full_text.strip() + "\n"
+
+    def to_markdown(self) -> str:
+        """The story under its topic, and its recipe in a block at the end."""
+        title = " ".join(self.prompt.split()) or "A story"
+        asked = f"*With a {self.ending} ending.*\n\n" if self.ending else ""
+        paragraphs = "\n\n".join(_escape(part.strip()) for part in self.full_text.split("\n") if part.strip())
+        recipe = json.dumps(self.to_json(), ensure_ascii=False, indent=2)
+        return (
+            f"# {_escape(title)}\n\n{asked}{paragraphs}\n\n---\n\n"
+            f"The recipe: the same checkpoint, settings and seed write the same story again.\n\n```json\n{recipe}\n```\n"
+        )
+
+
+def _escape(text: str) -> str:
+    """Plain prose for Markdown: a character that would be read as markup stands behind a backslash."""
+    escaped = "".join("\\" + letter if letter in "\\`*_[]<>" else letter for letter in text)
+    head, dot, rest = escaped.partition(". ")
+    if dot and head.isdigit():  # "1. " would become a list
+        return f"{head}\\. {rest}"
+    return "\\" + escaped if escaped[:1] in ("#", "+", "-", "=", "|", "~") else escaped

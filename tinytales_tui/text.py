@@ -1,0 +1,48 @@
+"""Making text from a model safe to show: nothing in it may steer a terminal or hide itself from the reader.
+
+Letters, punctuation, emoji and newlines stay; control codes go. It knows no Textual and no markup: callers must still never hand
+model text to a markup parser.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _table() -> dict[int, str | None]:
+    removed = [
+        range(0x0A),  # C0 controls before the newline (the tab is put back below)
+        range(0x0B, 0x20),  # C0 controls after it: ESC, carriage return, form feed ...
+        range(0x7F, 0xA0),  # DEL and the C1 controls, which some terminals obey like ESC sequences
+        [0xAD, 0x061C, 0x180E, 0xFEFF],  # soft hyphen, Arabic letter mark, Mongolian separator, byte-order mark
+        [0x200B, 0x200E, 0x200F],  # zero-width space and direction marks
+        range(0x202A, 0x202F),  # bidirectional embeddings and overrides: they can make text read other than it is
+        range(0x2060, 0x2070),  # word joiner, invisible operators, bidirectional isolates
+        range(0xFFF9, 0xFFFC),  # interlinear annotation
+        range(0xE0000, 0xE0080),  # invisible tag characters
+    ]
+    table: dict[int, str | None] = {code: None for codes in removed for code in codes}
+    table[0x09] = "    "
+    table[0x2028] = table[0x2029] = "\n"
+    return table
+
+
+_TABLE = _table()
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def safe_text(text: str) -> str:
+    """`text` without terminal control codes and invisible direction tricks; works piecewise on a stream.
+
+    Newlines stay, a tab becomes four spaces, half a surrogate pair becomes U+FFFD. What stood after an ESC stays as the plain
+    letters it is, so the reader sees that something odd was there.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _SURROGATE.sub("\ufffd", text.translate(_TABLE))
+
+
+def one_line(text: str, width: int) -> str:
+    """`text` on one line, shortened with an ellipsis to at most `width` characters."""
+    line = " ".join(safe_text(text).split())
+    return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
