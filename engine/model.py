@@ -107,7 +107,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.kv_heads, self.dim = config.heads, config.key_value_heads, config.dim_per_head
         self.scale = 1.0 / math.sqrt(self.dim) if config.attention_scale is None else config.attention_scale
-        self.window = config.window(layer)
+        reach = config.context if config.positions == "rope" else None  # rotary text slides on, but sees no farther back
+        self.window = min((size for size in (config.window(layer), reach) if size), default=None)
         self.style = config.rope_style
         self.qkv = nn.Linear(config.width, (self.heads + 2 * self.kv_heads) * self.dim, bias=config.qkv_bias)
         self.out = nn.Linear(self.heads * self.dim, config.width, bias=config.attention_out_bias)

@@ -1,0 +1,183 @@
+"""Writing stories: a request in, a stream of events out.
+
+The prompt is read once (prefill), then one token a step goes through the cached model; only the last position meets the head. N
+stories share the prefill and go on as a batch, each drawn with its own seed; a story that has ended leaves the batch. Where learned
+positions run out, the newest three quarters of the context are read again and writing goes on; rotary positions slide. Cached text
+equals uncached text (tests/engine/test_generate.py holds the plain twin).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from engine import sampling
+from engine.cache import KeyValueCache
+from engine.checkpoints.native import Checkpoint
+from engine.errors import UsageError
+from engine.prompts import prompt_ids, prompt_text
+from engine.protocol import Done, Finished, Started, Token
+from engine.settings import GenerationRequest, SamplingSettings, StopReason
+from engine.text_stream import CharacterStream, LoopDetector, StopMatcher, WordBan
+
+GenerationEvent = Started | Token | Finished | Done
+
+
+def generate(
+    checkpoint: Checkpoint, request: GenerationRequest, cancelled: Callable[[], bool] = lambda: False, id: int = 0
+) -> Iterator[GenerationEvent]:
+    """Write what the request asks for: `Started`, then `Token` events as they are drawn, a `Finished` a story, at last `Done`.
+
+    `cancelled` is asked before every token. Raises `UsageError` for a request that this checkpoint cannot carry out; an interrupt
+    passes through. The same request with the same seed gives the same events but for their times (same torch, device, threads).
+    """
+    begun = time.perf_counter()
+    seed = secrets.randbelow(2**31) if request.sampling.seed is None else request.sampling.seed
+    text = prompt_text(request, checkpoint.prompt_style)
+    ids = prompt_ids(text, checkpoint.prompt_style, checkpoint.tokenizer)
+    if not ids:
+        raise UsageError("There is nothing to go on from: the opening has no text in it.")
+    yield Started(id, len(ids), checkpoint.config.context, seed, text)
+    opening = checkpoint.tokenizer.encode(request.opening) if request.opening else []
+    bans = WordBan(request.sampling.banned_words, checkpoint.tokenizer)
+    stories = [
+        _Story(id, number, seed + number, len(ids), checkpoint, request.sampling, bans, opening, request.opening, begun)
+        for number in range(request.count)
+    ]
+    yield from _write(checkpoint, fit_to_context(ids, checkpoint.config.context), stories, cancelled)
+    yield Done(id)
+
+
+def fit_to_context(ids: list[int], context: int) -> list[int]:
+    """The tokens that are read: all of them if one more fits, else the newest three quarters of the context."""
+    return ids if len(ids) < context else ids[-max(1, context * 3 // 4) :]
+
+
+@torch.inference_mode()
+def _next_logits(checkpoint: Checkpoint, ids_BT: Tensor, cache: KeyValueCache) -> Tensor:
+    """Float32 logits of the next token, (B, vocab); rows that pad the vocabulary are left out."""
+    return checkpoint.network(ids_BT, cache, last_only=True)[:, -1, : checkpoint.tokenizer.vocab_size]
+
+
+def _write(
+    checkpoint: Checkpoint, ids: list[int], stories: list[_Story], cancelled: Callable[[], bool]
+) -> Iterator[GenerationEvent]:
+    network = checkpoint.network
+    weight = network.embedding.weight
+    capacity = len(ids) + stories[0].settings.max_tokens
+
+    def read(rows: list[list[int]]) -> tuple[Tensor, KeyValueCache]:
+        cache = KeyValueCache(network.config, len(rows), capacity, weight.device, weight.dtype)
+        return _next_logits(checkpoint, torch.tensor(rows, device=weight.device), cache), cache
+
+    if cancelled():
+        yield from (story.finish("cancelled") for story in stories)
+        return
+    logits, cache = read([ids])
+    first = torch.zeros(len(stories), dtype=torch.int64, device=weight.device)
+    if len(stories) > 1:
+        cache.select(first)
+    logits = logits[first]
+    texts = [list(ids) for _ in stories]
+    while True:
+        if cancelled():
+            yield from (story.finish("cancelled") for story in stories)
+            return
+        going: list[int] = []
+        for row, story in enumerate(stories):
+            yield from story.take(logits[row])
+            if story.reason is None:
+                going.append(row)
+                texts[row].append(story.last)
+        if not going:
+            return
+        if len(going) < len(stories):
+            stories, texts = [stories[row] for row in going], [texts[row] for row in going]
+            cache.select(torch.tensor(going, device=weight.device))
+        if cache.full:
+            logits, cache = read([fit_to_context(text, network.config.context) for text in texts])
+        else:
+            logits = _next_logits(checkpoint, torch.tensor([[story.last] for story in stories], device=weight.device), cache)
+
+
+class _Story:
+    """One story of a request while it is being written: draws its tokens and decides when it ends."""
+
+    def __init__(
+        self,
+        id: int,
+        number: int,
+        seed: int,
+        prompt_tokens: int,
+        checkpoint: Checkpoint,
+        settings: SamplingSettings,
+        bans: WordBan,
+        opening_ids: list[int],
+        opening: str,
+        begun: float,
+    ) -> None:
+        self.id, self.number, self.seed, self.prompt_tokens, self.settings = id, number, seed, prompt_tokens, settings
+        self.tokenizer, self.bans, self.begun = checkpoint.tokenizer, bans, begun
+        self.generator = torch.Generator().manual_seed(seed)
+        self.ids = list(opening_ids)  # what penalties look at: the story's own text, not the story prompt
+        self.tail = opening[-200:]
+        self.drawn = 0
+        self.last = -1
+        self.reason: StopReason | None = None
+        self.characters, self.stops, self.loops = CharacterStream(), StopMatcher(settings.stop), LoopDetector()
+        self.first_at = self.last_at = 0.0
+
+    def take(self, logits_V: Tensor) -> Iterator[GenerationEvent]:
+        """Draw the next token from its logits; yields its event and, if the story has ended, `Finished`."""
+        token = sampling.draw(self._adjusted(logits_V), self.settings, self.generator)
+        now = time.perf_counter() - self.begun
+        self.first_at = self.first_at or now
+        self.last, self.last_at = token, now
+        self.drawn += 1
+        logprob = sampling.log_probability(logits_V, token)
+        if token == self.tokenizer.end_id:
+            yield Token(self.id, self.number, token, "", logprob, now)
+            yield self.finish("end of text")
+            return
+        self.ids.append(token)
+        characters = self.characters.feed(self.tokenizer.token_bytes(token))
+        self.tail = (self.tail + characters)[-200:]
+        yield Token(self.id, self.number, token, self.stops.feed(characters), logprob, now)
+        if self.stops.matched:
+            yield self.finish("stop string")
+        elif self.settings.stop_loops and self.loops.feed(token):
+            yield self.finish("loop")
+        elif self.drawn >= self.settings.max_tokens:
+            yield self.finish("length")
+
+    def finish(self, reason: StopReason) -> Finished:
+        """End the story and give back what was held back of it."""
+        self.reason = reason
+        rest = "" if self.stops.matched else self.stops.feed(self.characters.flush())
+        rest += "" if self.stops.matched else self.stops.flush()
+        decoding = self.last_at - self.first_at
+        speed = (self.drawn - 1) / decoding if self.drawn > 1 and decoding > 0 else 0.0
+        return Finished(
+            self.id,
+            self.number,
+            reason,
+            rest,
+            self.seed,
+            self.prompt_tokens,
+            self.drawn,
+            round(self.first_at, 4),
+            round(speed, 1),
+        )
+
+    def _adjusted(self, logits_V: Tensor) -> Tensor:
+        """Penalties and bans, the first part of the order."""
+        settings = self.settings
+        logits_V = sampling.penalise_repetition(logits_V, self.ids, settings.repetition_penalty)
+        banned = sampling.repeating_tokens(self.ids, int(settings.no_repeat_ngram)) + self.bans.tokens(self.tail)
+        if self.drawn < settings.min_tokens:
+            banned.append(self.tokenizer.end_id)
+        return sampling.ban(logits_V, banned)

@@ -1,0 +1,163 @@
+"""The engine worker: `python -m engine.worker`, a process that holds a checkpoint and answers the messages of `engine.protocol`.
+
+Standard input brings commands, standard output carries events and nothing else (whatever a library prints goes to standard error).
+One thread reads, the main thread works, so that a cancel takes effect within one token. When the input closes, because the terminal
+has ended in whatever way, the worker ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import BinaryIO
+
+from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
+from engine.protocol import (
+    PROTOCOL,
+    Cancel,
+    CheckpointInfo,
+    Command,
+    Event,
+    Failed,
+    Generate,
+    Hello,
+    Load,
+    Loaded,
+    Loading,
+    Quit,
+    Status,
+    StatusReport,
+    decode_command,
+    encode,
+)
+from engine.settings import SAMPLING_PRESETS
+from engine.version import __version__
+
+
+class Worker:
+    """Carries out commands one after the other; cancels and the end of the input are noticed in between."""
+
+    def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
+        self._commands, self._events = commands, events
+        self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+        self._writing = threading.Lock()
+        self._checkpoint = None
+        self._info: CheckpointInfo | None = None
+        self._generating: int | None = None
+
+    def run(self) -> None:
+        """Serve until `Quit` or the end of the input."""
+        self.send(Hello(PROTOCOL, __version__, os.getpid()))
+        threading.Thread(target=self._read, daemon=True).start()
+        import engine.checkpoints  # noqa: F401  # torch takes a second: import it while the first command is on its way
+
+        while not isinstance(command := self._queue.get(), Quit):
+            self._carry_out(command)
+
+    def send(self, event: Event) -> None:
+        with self._writing:
+            self._events.write(encode(event))
+            self._events.flush()
+
+    def _read(self) -> None:
+        for line in self._commands:
+            try:
+                command = decode_command(line)
+            except TinyTalesError as error:
+                self.send(Failed(-1, str(error)))
+                continue
+            if isinstance(command, Cancel):
+                self._cancelled.add(command.id)
+            elif isinstance(command, Status):
+                self.send(StatusReport(command.id, self._info, self._generating, _memory()))
+            else:
+                self._queue.put(command)
+        os._exit(0)  # nobody is listening any more; a generation under way has no one to write for
+
+    def _carry_out(self, command: Command) -> None:
+        try:
+            if isinstance(command, Load):
+                self._load(command)
+            elif isinstance(command, Generate):
+                self._generate(command)
+        except TinyTalesError as error:
+            self.send(Failed(command.id, str(error), _kind(error)))  # type: ignore[union-attr]
+        except BrokenPipeError:
+            os._exit(0)
+        except MemoryError:
+            self.send(Failed(command.id, "There is not enough memory for this.", "error"))  # type: ignore[union-attr]
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()  # for the log; the person gets one line
+            self.send(Failed(command.id, f"The engine met a fault of its own: {type(error).__name__}: {error}"))  # type: ignore[union-attr]
+
+    def _load(self, command: Load) -> None:
+        import torch
+
+        from engine.checkpoints import load_checkpoint
+
+        begun = time.perf_counter()
+        self.send(Loading(command.id, f"loading {command.source or 'the story model'}"))
+        if command.threads:
+            torch.set_num_threads(command.threads)
+        checkpoint = load_checkpoint(command.source, device=command.device, precision=command.precision)
+        self._checkpoint = checkpoint
+        self._info = CheckpointInfo(
+            name=checkpoint.name,
+            source=checkpoint.source,
+            family=checkpoint.family,
+            parameters=checkpoint.network.parameter_count(),
+            context=checkpoint.config.context,
+            tokenizer=checkpoint.tokenizer.name,
+            prompt_style=checkpoint.prompt_style.name,
+            device=checkpoint.device,
+            precision=checkpoint.precision,
+            sampling=checkpoint.sampling or SAMPLING_PRESETS["balanced"],
+            warnings=tuple(checkpoint.warnings),
+        )
+        self.send(Loaded(command.id, self._info, round(time.perf_counter() - begun, 3)))
+
+    def _generate(self, command: Generate) -> None:
+        from engine.generate import generate
+
+        if self._checkpoint is None:
+            raise UsageError("No checkpoint is loaded yet.")
+        self._generating = command.id
+        try:
+            for event in generate(self._checkpoint, command.request, lambda: command.id in self._cancelled, command.id):
+                self.send(event)
+        finally:
+            self._generating = None
+            self._cancelled.discard(command.id)
+
+
+def _kind(error: TinyTalesError) -> str:
+    kinds = {UsageError: "usage", CheckpointError: "checkpoint", NetworkError: "network"}
+    return next((kind for cls, kind in kinds.items() if isinstance(error, cls)), "error")
+
+
+def _memory() -> int:
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def main() -> None:
+    """Run a worker on this process's standard streams."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the terminal, which shares our process group
+    events = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a stray print must not break the stream of events
+    try:
+        Worker(sys.stdin.buffer, events).run()
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
