@@ -28,3 +28,26 @@ def supports_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu.get_capabilities().get("avx512_bf16", False)) if hasattr(torch.cpu, "get_capabilities") else False
     return False
+
+
+SMALL = 20_000_000
+"""Parameters up to which one thread writes faster than two: a step is too short to be shared out."""
+
+
+def use_threads(threads: int | None, parameters: int) -> int:
+    """Set the CPU threads for writing stories and return how many they are; None chooses by the size of the model."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"The number of threads must be at least 1, and {threads} is not.")
+    if threads is None and parameters <= SMALL:
+        threads = 1
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def describe() -> dict[str, str | int]:
+    """This torch and the CPU under it: build, threads, cores."""
+    import os
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"torch": torch.__version__, "threads": torch.get_num_threads(), "cores": cores, "cuda": torch.version.cuda or "none"}

@@ -27,11 +27,11 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(aside, mode)
-        os.replace(aside, path)
+        Path(aside).chmod(mode)
+        Path(aside).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(aside)
+            Path(aside).unlink()
         raise
     sync_folder(path.parent)
 

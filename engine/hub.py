@@ -15,7 +15,6 @@ def fetch(repo_id: str) -> Path:
     Raises `NetworkError` where the Hub cannot be reached (also with HF_HUB_OFFLINE=1), `CheckpointError` where it has no such
     repository or no right to it.
     """
-    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -25,7 +24,7 @@ def fetch(repo_id: str) -> Path:
         raise CheckpointError(f"{repo_id} is not a name that the Hub could have; it looks like owner/name.") from error
     except RepositoryNotFoundError as error:
         raise CheckpointError(f"The Hub has no repository {repo_id}, or it is private and HF_TOKEN does not open it.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise NetworkError(
             f"{repo_id} is not in the local cache and the Hub could not be reached; try again with a network."
         ) from error

@@ -98,15 +98,13 @@ class Worker:
             self.send(Failed(command.id, f"The engine met a fault of its own: {type(error).__name__}: {error}"))  # type: ignore[union-attr]
 
     def _load(self, command: Load) -> None:
-        import torch
-
         from engine.checkpoints import load_checkpoint
+        from engine.devices import use_threads
 
         begun = time.perf_counter()
         self.send(Loading(command.id, f"loading {command.source or 'the story model'}"))
-        if command.threads:
-            torch.set_num_threads(command.threads)
         checkpoint = load_checkpoint(command.source, device=command.device, precision=command.precision)
+        use_threads(command.threads, checkpoint.network.parameter_count())
         self._checkpoint = checkpoint
         self._info = CheckpointInfo(
             name=checkpoint.name,

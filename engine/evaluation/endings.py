@@ -7,6 +7,7 @@ needs a second for a few thousand stories. Knows no torch.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def features(story: str) -> np.ndarray:
         for word in words:
             marked.append(f"not_{word}" if negated else word)
             negated = word in _NEGATION or (negated and len(marked) % 4 != 0)
-        pairs = [f"{a}_{b}" for a, b in zip(words, words[1:], strict=False)]
+        pairs = [f"{a}_{b}" for a, b in itertools.pairwise(words)]
         for gram in (*marked, *pairs):
             found.add(zlib.crc32(f"{place} {gram}".encode()) % _BUCKETS)
             found.add(zlib.crc32(f"all {gram}".encode()) % _BUCKETS)

@@ -157,7 +157,8 @@ class _Trainer:
         stream, losses, norms = self._stream(), [], []
         since, counted = time.perf_counter(), self.tokens
         self.network.train()
-        for self.step in range(1, self.settings.steps + 1):
+        while self.step < self.settings.steps:
+            self.step += 1
             loss, norm = self._one_step(stream)
             losses.append(loss)
             norms.append(norm)

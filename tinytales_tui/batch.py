@@ -1,0 +1,238 @@
+"""Batch mode: `tinytales-tui --prompt TEXT` writes stories to standard output and ends.
+
+Standard output is data, standard error is narration, exit codes are an interface. The engine runs in this process; Textual is never
+imported. On a terminal a single story streams token by token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import UsageError
+from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
+from tinytales_tui.story import StoryRecord
+from tinytales_tui.text import safe_text
+
+if TYPE_CHECKING:
+    from engine.checkpoints import Checkpoint
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What the command line asks for; see `tinytales_tui.cli` for the meaning of each."""
+
+    prompt: str
+    ending: str | None = None
+    count: int = 1
+    preset: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    device: str | None = None
+    precision: str = "auto"
+    threads: int | None = None
+    tidy: bool = False
+    json_lines: bool = False
+    output: Path | None = None
+    quiet: bool = False
+
+
+def run_batch(options: BatchOptions) -> int:
+    """Write what the options ask for and return the exit code; raises `TinyTalesError` or OSError for what the caller reports."""
+    _check(options)
+    say = _quiet if options.quiet else _note
+    from engine.checkpoints import load_checkpoint
+    from engine.devices import use_threads
+
+    checkpoint = load_checkpoint(options.checkpoint, device=options.device, precision=options.precision)
+    use_threads(options.threads, checkpoint.network.parameter_count())
+    for warning in checkpoint.warnings:
+        say(warning)
+    ending = _ending(options, checkpoint, say)
+    writer = _Writer(options, checkpoint, say)
+    with _Interrupt() as interrupt:
+        for prompt in _prompts(options.prompt):
+            request = GenerationRequest(topic=prompt, ending=ending, sampling=writer.sampling, count=options.count)  # type: ignore[arg-type]
+            writer.write(request, interrupt)
+            if interrupt.came:
+                break
+        if not writer.written and not interrupt.came:
+            raise UsageError("Standard input held no prompt; give one on each line.")
+    if interrupt.came and options.output:
+        say("Interrupted: nothing was written to the file.")
+    else:
+        writer.close()
+    return INTERRUPTED if interrupt.came else 0
+
+
+def _check(options: BatchOptions) -> None:
+    """Refuse what is wrong before torch is imported and the model loaded."""
+    if not options.prompt.strip():
+        raise UsageError("The prompt is empty; say what the story is about, as in --prompt 'a brave knight'.")
+    if options.ending not in (None, "happy", "sad", "none"):
+        raise UsageError(f"An ending is happy, sad or none, not {options.ending!r}.")
+    if options.preset is not None and options.preset not in SAMPLING_PRESETS:
+        raise UsageError(f"There is no preset {options.preset!r}; choose {', '.join(SAMPLING_PRESETS)}.")
+    GenerationRequest(topic="checked", sampling=SamplingSettings().with_changes(**options.sampling), count=options.count)
+    if options.output is not None:
+        _check_writable(options.output)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before a story is lost to it."""
+    import os
+
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a folder; name a file.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UsageError(f"--output {path}: the folder {folder} does not exist.")
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UsageError(f"--output {path} may not be written to.")
+
+
+def _ending(options: BatchOptions, checkpoint: Checkpoint, say: Any) -> str | None:
+    if options.ending is not None:
+        return None if options.ending == "none" else options.ending
+    if checkpoint.prompt_style.name == "topic-ending":
+        say("ending: happy (choose with --ending happy, sad or none)")
+        return "happy"
+    say("this model knows no endings: the text is continued as it stands")
+    return None
+
+
+def _prompts(prompt: str) -> Iterator[str]:
+    """The prompt, or the lines of standard input as they come; empty lines are passed over."""
+    if prompt != "-":
+        yield prompt
+        return
+    for line in sys.stdin.buffer:
+        if text := line.decode("utf-8", "replace").strip():
+            yield text
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C into a flag that ends the story within a token; a second one ends the program."""
+
+    came = False
+
+    def __enter__(self) -> _Interrupt:
+        self._before = signal.signal(signal.SIGINT, self._catch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _catch(self, *_: object) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+
+
+class _Writer:
+    """Takes requests, runs them, and puts the stories where they belong."""
+
+    def __init__(self, options: BatchOptions, checkpoint: Checkpoint, say: Any) -> None:
+        self.options, self.checkpoint, self.say = options, checkpoint, say
+        base = SAMPLING_PRESETS[options.preset] if options.preset else checkpoint.sampling or SAMPLING_PRESETS["balanced"]
+        self.sampling = base.with_changes(**options.sampling)
+        self.streams = sys.stdout.isatty() and not (options.json_lines or options.output or options.tidy)
+        self.written = 0
+        self.kept: list[str] = []
+
+    def write(self, request: GenerationRequest, interrupt: _Interrupt) -> None:
+        """Generate the stories of a request and put each out in order, as soon as it and those before it are whole."""
+        from engine.generate import generate
+        from engine.protocol import Finished, Started, Token
+
+        texts: list[list[str]] = [[] for _ in range(request.count)]
+        ended: dict[int, Finished] = {}
+        nearest = 0  # the story whose turn it is
+        for event in generate(self.checkpoint, request, cancelled=lambda: interrupt.came):
+            if isinstance(event, Started):
+                if self.streams:
+                    self._begin(request)
+                self.say(f"seed: {event.seed}")
+            elif isinstance(event, Token | Finished):
+                texts[event.story].append(event.text)
+                if self.streams and event.story == nearest:
+                    self._put(safe_text(event.text))
+                if isinstance(event, Finished):
+                    ended[event.story] = event
+            while nearest in ended:
+                self._finish(request, "".join(texts[nearest]), ended[nearest])
+                nearest += 1
+                if self.streams and nearest < request.count:
+                    self._begin(request)
+                    self._put(safe_text("".join(texts[nearest])))
+
+    def close(self) -> None:
+        """Write the output file, if one was asked for."""
+        if self.options.output is not None:
+            from engine import files
+
+            files.write_text(self.options.output, "".join(self.kept))
+            self.say(f"{self.written} {'story' if self.written == 1 else 'stories'} written to {self.options.output}")
+
+    def _begin(self, request: GenerationRequest) -> None:
+        """What stands before a story that streams: a blank line between stories, and the text that is continued."""
+        given = request.topic if request.ending is None else ""
+        self._put(("\n" if self.written else "") + safe_text(given))
+
+    def _finish(self, request: GenerationRequest, story: str, end: Any) -> None:
+        if self.options.tidy:
+            from engine.postprocess import tidy
+
+            story = tidy(story, cut_off=end.reason != "end of text")
+        record = StoryRecord(
+            prompt=request.topic,
+            ending=request.ending,
+            story=story,
+            tokens=end.tokens,
+            stop_reason=end.reason,
+            seed=end.seed,
+            checkpoint=self.checkpoint.source,
+            sampling=request.sampling.to_json() | {"seed": end.seed},
+            ttft_s=end.ttft_s,
+            tokens_per_s=end.tokens_per_s,
+        )
+        if self.streams:
+            self._put("\n")
+        elif self.options.json_lines:
+            self._put(_json_line(record.to_json()))
+        else:
+            self._put(("\n" if self.written else "") + safe_text(record.to_text()))
+        self.written += 1
+        self.say(f"{end.tokens} tokens, {end.tokens_per_s:,.0f} a second, ended by: {end.reason}")
+
+    def _put(self, text: str) -> None:
+        if self.options.output is not None:
+            self.kept.append(text)
+            return
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.buffer.flush()
+
+
+_HIDDEN = re.compile("[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+
+def _json_line(data: dict[str, Any]) -> str:
+    """One line of JSON in which everything that could steer a terminal is escaped."""
+    line = json.dumps(data, ensure_ascii=False)
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n"
+
+
+def _note(line: str) -> None:
+    print(safe_text(line), file=sys.stderr, flush=True)
+
+
+def _quiet(line: str) -> None:
+    pass

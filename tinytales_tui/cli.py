@@ -1,0 +1,346 @@
+"""The command line: what can be typed after `tinytales-tui`, and the exit codes.
+
+0 done, 1 failed, 2 wrong usage, 3 worth trying again (network), 130 interrupted. Every failure is one sentence on standard error.
+Imports neither Textual nor torch by itself: each command imports what it needs, so `--prompt` never pays for the app.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import NetworkError, TinyTalesError, UsageError
+from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
+from engine.version import __version__
+
+DONE, FAILED, WRONG_USAGE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="tinytales-tui",
+    no_args_is_help=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_LIMITS = ranges(SamplingSettings)
+_STORY, _SAMPLING, _OUTPUT, _ENGINE, _SCREEN = "The story", "Sampling", "Output", "Engine", "The app's screen"
+
+
+def _sampling_option(*names: str, setting: str) -> Any:
+    limits = _LIMITS[setting]
+    return typer.Option(*names, help=f"{limits.help} ({limits.low:g} to {limits.high:g})", rich_help_panel=_SAMPLING)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            metavar="TEXT",
+            help="Write one story about TEXT to standard output, without the app. `-` reads prompts from standard input, one a line.",
+            rich_help_panel=_STORY,
+        ),
+    ] = None,
+    ending: Annotated[
+        str | None,
+        typer.Option(
+            "--ending",
+            "-e",
+            metavar="happy|sad|none",
+            help="How the story ends; none continues TEXT as it stands. Left out: happy.",
+            rich_help_panel=_STORY,
+        ),
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The same as --ending none.", rich_help_panel=_STORY)] = False,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", help="Stories a prompt; story i has seed + i.", rich_help_panel=_STORY)
+    ] = 1,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            "-c",
+            metavar="SOURCE",
+            help="The model: a folder, a file or a Hub id (owner/name). Left out: the one that comes with the program.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="|".join(SAMPLING_PRESETS),
+            help="A set of sampling values. Left out: what the checkpoint recommends, else balanced.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None,
+    temperature: Annotated[float | None, _sampling_option("--temperature", "-t", setting="temperature")] = None,
+    top_k: Annotated[int | None, _sampling_option("--top-k", setting="top_k")] = None,
+    top_p: Annotated[float | None, _sampling_option("--top-p", setting="top_p")] = None,
+    min_p: Annotated[float | None, _sampling_option("--min-p", setting="min_p")] = None,
+    repetition_penalty: Annotated[float | None, _sampling_option("--repetition-penalty", setting="repetition_penalty")] = None,
+    no_repeat_ngram: Annotated[int | None, _sampling_option("--no-repeat-ngram", setting="no_repeat_ngram")] = None,
+    max_tokens: Annotated[int | None, _sampling_option("--max-tokens", setting="max_tokens")] = None,
+    min_tokens: Annotated[int | None, _sampling_option("--min-tokens", setting="min_tokens")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            "-s",
+            help="Start of the random draw: the same seed gives the same bytes. Left out: a new one, named on standard error.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None,
+    ban: Annotated[
+        list[str] | None,
+        typer.Option("--ban", metavar="WORD", help="A word that must not appear; may be repeated.", rich_help_panel=_SAMPLING),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop", metavar="TEXT", help="End the story before this text; may be repeated.", rich_help_panel=_SAMPLING
+        ),
+    ] = None,
+    stop_loops: Annotated[
+        bool | None,
+        typer.Option("--stop-loops/--no-stop-loops", help="End a story that repeats itself.", rich_help_panel=_SAMPLING),
+    ] = None,
+    tidy: Annotated[
+        bool,
+        typer.Option(
+            "--tidy/--no-tidy",
+            help="Mend spaces and capitals and drop a last sentence that was cut off; no word is changed.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="One JSON object a story, a line each, with its recipe.", rich_help_panel=_OUTPUT)
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to FILE, whole or not at all, not to the screen.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No notes on standard error, only errors.", rich_help_panel=_OUTPUT)
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ... Left out: the best there is.", rich_help_panel=_ENGINE),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Width of the weights.", rich_help_panel=_ENGINE)
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", metavar="N", help="CPU threads. Left out: by the model's size.", rich_help_panel=_ENGINE),
+    ] = None,
+    theme: Annotated[
+        str | None, typer.Option("--theme", metavar="NAME", help="Colours of the app for this start.", rich_help_panel=_SCREEN)
+    ] = None,
+    ascii_only: Annotated[
+        bool | None,
+        typer.Option("--ascii/--no-ascii", help="Draw with plain ASCII. Left out: by the locale.", rich_help_panel=_SCREEN),
+    ] = None,
+    low_bandwidth: Annotated[
+        bool | None,
+        typer.Option(
+            "--low-bandwidth/--no-low-bandwidth",
+            help="Draw less often, without animation. Left out: on over SSH.",
+            rich_help_panel=_SCREEN,
+        ),
+    ] = None,
+    mouse: Annotated[
+        bool,
+        typer.Option(
+            "--mouse/--no-mouse", help="Leave the mouse to the terminal, to select text as usual.", rich_help_panel=_SCREEN
+        ),
+    ] = True,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and end.")] = False,
+) -> None:
+    """Write tiny stories in the terminal.
+
+    Without a command or --prompt, the app opens. With --prompt, one story is written to standard output.
+    """
+    if version:
+        print(f"tinytales-tui {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is not None:
+        return
+    if prompt is None:
+        given = {
+            "--ending": ending is not None, "--raw": raw, "--json": json_lines, "--output": output is not None, "--count": count != 1,
+            "--seed": seed is not None, "--preset": preset is not None, "--stop": bool(stop), "--ban": bool(ban), "--tidy": tidy,
+        }  # fmt: skip
+        if alone := [name for name, is_given in given.items() if is_given]:
+            raise UsageError(f"{alone[0]} belongs to --prompt; say what the story is about, as in --prompt 'a brave knight'.")
+        _open_app(checkpoint, device, precision, threads, theme, ascii_only, low_bandwidth, mouse)
+        return
+    from tinytales_tui.batch import BatchOptions, run_batch
+
+    changes = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
+        "no_repeat_ngram": no_repeat_ngram, "max_tokens": max_tokens, "min_tokens": min_tokens, "seed": seed, "stop_loops": stop_loops,
+        "banned_words": tuple(ban) if ban else None, "stop": tuple(stop) if stop else None,
+    }  # fmt: skip
+    if raw and ending not in (None, "none"):
+        raise UsageError("--raw asks for no ending, so it cannot stand beside --ending.")
+    options = BatchOptions(
+        prompt=prompt,
+        ending="none" if raw else ending,
+        count=count,
+        preset=preset,
+        sampling={key: value for key, value in changes.items() if value is not None},
+        checkpoint=checkpoint,
+        device=device,
+        precision=precision,
+        threads=threads,
+        tidy=tidy,
+        json_lines=json_lines,
+        output=output,
+        quiet=quiet,
+    )
+    raise typer.Exit(run_batch(options))
+
+
+def _open_app(
+    checkpoint: str | None,
+    device: str | None,
+    precision: str,
+    threads: int | None,
+    theme: str | None,
+    ascii_only: bool | None,
+    low_bandwidth: bool | None,
+    mouse: bool,
+) -> None:
+    from tinytales_tui.options import AppOptions
+    from tinytales_tui.terminal import detect
+
+    if problem := detect().problem:
+        raise UsageError(problem)
+    options = AppOptions(
+        checkpoint=checkpoint,
+        device=device,
+        precision=precision,
+        threads=threads,
+        theme=theme,
+        ascii=ascii_only,
+        low_bandwidth=low_bandwidth,
+        mouse=mouse,
+    )
+    from tinytales_tui.start import open_app
+
+    raise typer.Exit(open_app(options))
+
+
+@app.command()
+def doctor(
+    json_object: Annotated[bool, typer.Option("--json", help="One JSON object with everything that was found.")] = False,
+) -> None:
+    """Check this installation: Python, torch, terminal, folders, and whether the story model writes."""
+    from tinytales_tui.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(json_object))
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        str | None, typer.Argument(metavar="[CHECKPOINT]", help="A folder, a file or a Hub id. Left out: the shipped one.")
+    ] = None,
+    data: Annotated[
+        list[Path], typer.Option("--data", "-d", metavar="FILE", help="Stories: text with <|endoftext|> between, or JSON lines.")
+    ] = ...,  # type: ignore[assignment]
+    stories: Annotated[
+        bool, typer.Option("--stories", help="Also write stories and judge them: endings, articles, repetition. Takes a minute.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N stories.", min=1)] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ...")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", min=1)] = None,
+    json_object: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Measure a checkpoint on stories: nats a token, perplexity, bits a byte."""
+    from tinytales_tui.commands import run_evaluate
+
+    raise typer.Exit(run_evaluate(checkpoint, data, stories, limit, device, threads, json_object))
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Option("--data", "-d", metavar="FILE", help="Story files; may be repeated.")] = ...,  # type: ignore[assignment]
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe by name, or a TOML file.")] = "default",
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run's folder. Left out: recipe and time.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
+) -> None:
+    """Train a story model from a recipe, in the foreground; Ctrl-C ends it with a checkpoint."""
+    from tinytales_tui.commands import run_train
+
+    raise typer.Exit(run_train(data, recipe, name, changes or [], quiet))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line and return its exit code; nothing that goes wrong ends in a traceback."""
+    from tinytales_tui.text import one_line
+
+    try:
+        result = app(list(arguments), prog_name="tinytales-tui", standalone_mode=False)
+        code = result if isinstance(result, int) else DONE
+        sys.stdout.flush()
+        return code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return DONE
+    except TinyTalesError as error:
+        return _say(str(error), _code(error))
+    except OSError as error:
+        from tinytales_tui.paths import reason
+
+        where = f"{error.filename}: " if error.filename else ""
+        _drop_output()
+        return _say(f"{where}{reason(error)}.", FAILED)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong option, in the words of the option parser
+            return _say(f"{one_line(error.format_message(), 300)} See tinytales-tui --help.", WRONG_USAGE)
+        if os.environ.get("TINYTALES_DEBUG"):
+            raise
+        fault = one_line(f"{type(error).__name__}: {error}", 300)
+        return _say(f"The program met a fault of its own ({fault}). With TINYTALES_DEBUG=1 it shows where.", FAILED)
+
+
+def _code(error: TinyTalesError) -> int:
+    return WRONG_USAGE if isinstance(error, UsageError) else TRY_AGAIN if isinstance(error, NetworkError) else FAILED
+
+
+def _say(sentence: str, code: int) -> int:
+    from tinytales_tui.text import safe_text
+
+    try:
+        print(f"tinytales-tui: {safe_text(sentence)}", file=sys.stderr)
+    except OSError:
+        _drop_output()
+    return code
+
+
+def _drop_output() -> None:
+    """Let nothing be flushed into a closed pipe or a full disk when the interpreter ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
