@@ -343,6 +343,8 @@ class TrainSettings(JsonRoundTrip):
     """Steps between sample stories; 0 writes none."""
     sample_prompts: tuple[str, ...] = ("Once upon a time", "sad: a lost dog", "happy: a brave knight")
     """Openings, or `happy: topic` / `sad: topic`."""
+    stored_as: Literal["float32", "float16"] = "float32"
+    """Number format of the weights in the checkpoints that are written; training itself keeps float32."""
     seed: int = 1
     device: str | None = None
     threads: int | None = None

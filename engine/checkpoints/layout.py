@@ -89,15 +89,17 @@ def config_from_hub(data: dict[str, Any]) -> ModelConfig:
     """The decoder's shape from a `config.json` of type llama or gpt2; KeyError, TypeError or ValueError where it makes no sense."""
     kind = data.get("model_type")
     if kind == "llama":
+        width, heads = data["hidden_size"], data["num_attention_heads"]
+        shared, size = data.get("num_key_value_heads"), data.get("head_dim")
         return llama_config(
-            data["hidden_size"],
+            width,
             data["num_hidden_layers"],
-            data["num_attention_heads"],
+            heads,
             data["max_position_embeddings"],
             data["vocab_size"],
             data["intermediate_size"],
-            kv_heads=data.get("num_key_value_heads"),
-            head_dim=data.get("head_dim"),
+            kv_heads=None if shared == heads else shared,
+            head_dim=None if size is None or size * heads == width else size,
             rope_theta=float(data.get("rope_theta", 10_000.0)),
             norm_eps=float(data["rms_norm_eps"]),
             tied_head=bool(data.get("tie_word_embeddings", False)),
@@ -111,7 +113,7 @@ def config_from_hub(data: dict[str, Any]) -> ModelConfig:
             data["n_positions"],
             data["vocab_size"],
             mlp=activation,
-            mlp_width=data.get("n_inner"),
+            mlp_width=None if data.get("n_inner") == 4 * data["n_embd"] else data.get("n_inner"),
             norm_eps=float(data.get("layer_norm_epsilon", 1e-5)),
             tied_head=bool(data.get("tie_word_embeddings", True)),
         )

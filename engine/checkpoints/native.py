@@ -35,6 +35,7 @@ from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer
 
 LARGEST = 4_000_000_000
 """Parameters; a config that claims more is taken for damaged. The largest TinyStories model has 0.16 billion."""
+MOST_LAYERS = 256
 
 
 @dataclass
@@ -122,6 +123,7 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
         config = layout.config_from_hub(shape)
     except (KeyError, TypeError, ValueError, TinyTalesError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({_reason(error)}).") from error
+    _refuse_absurd(config, folder / "config.json")
     style = PromptStyle.from_json(card.get("prompt_style"))
     try:
         sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
@@ -145,9 +147,6 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
 
 def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The tensors of a safetensors file in float32, after checking that it holds just those `shapes`; else `CheckpointError`."""
-    parameters = sum(_product(shape) for shape in shapes.values())
-    if parameters > LARGEST:
-        raise CheckpointError(f"The model beside {path} claims {parameters:,} parameters; that is damaged or not a story model.")
     try:
         header = _header_length(path)
         if header > path.stat().st_size:
@@ -189,11 +188,14 @@ def _header_length(path: Path) -> int:
         return struct.unpack("<Q", file.read(8))[0]
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
+def _refuse_absurd(config: ModelConfig, path: Path) -> None:
+    """Refuse a shape that no story model has, before anything is made of it."""
+    block = config.width * (config.hidden * 2 + config.heads * config.dim_per_head * 2)
+    parameters = config.layers * block + (config.vocab_size + config.context) * config.width
+    if parameters > LARGEST or config.layers > MOST_LAYERS:
+        raise CheckpointError(
+            f"{path} claims {config.layers:,} layers and some {parameters:,} parameters; it is damaged or no story model."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

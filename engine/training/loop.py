@@ -232,7 +232,8 @@ class _Trainer:
             "provenance": self.facts,
             "training": self.settings.to_json(),
         }
-        save_checkpoint(folder, self.network, self.tokenizer, self.style, card)
+        stored_as = getattr(torch, self.settings.stored_as)
+        save_checkpoint(folder, self.network, self.tokenizer, self.style, card, dtype=stored_as)
         self.run.event("checkpoint", self.step, folder=str(folder.relative_to(self.run.path)))
 
     def _checkpoint(self) -> Checkpoint:
