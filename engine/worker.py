@@ -88,7 +88,7 @@ class Worker:
         except TinyTalesError as error:
             self.send(Failed(command.id, str(error), _kind(error)))  # type: ignore[union-attr]
         except BrokenPipeError:
-            os._exit(0)
+            raise
         except MemoryError:
             self.send(Failed(command.id, "There is not enough memory for this.", "error"))  # type: ignore[union-attr]
         except Exception as error:
@@ -154,7 +154,8 @@ def main() -> None:
     try:
         Worker(sys.stdin.buffer, events).run()
     except BrokenPipeError:
-        os._exit(0)
+        pass
+    os._exit(0)  # the reading thread holds standard input, which an orderly end of the interpreter would wait for
 
 
 if __name__ == "__main__":

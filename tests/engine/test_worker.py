@@ -72,7 +72,9 @@ def worker() -> Iterator[Process]:
         yield made
     finally:
         made.process.kill()
-        made.process.communicate()
+        made.process.wait()
+        for pipe in (made.process.stdin, made.process.stdout, made.process.stderr):
+            pipe.close()  # type: ignore[union-attr]
 
 
 def test_a_session(worker: Process, tiny_checkpoint: Path, plain_checkpoint: Path) -> None:
