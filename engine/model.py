@@ -188,6 +188,7 @@ class RotaryTable:
         cos, sin = self.table
         return cos[start : start + new], sin[start : start + new]
 
+    @torch.inference_mode(False)  # a table first made while sampling must serve training too
     def _compute(self, length: int, device: torch.device) -> Rotation:
         size = self.config.rotary_dim
         frequencies = 1.0 / self.config.rope_theta ** (torch.arange(0, size, 2, device=device).float() / size)
