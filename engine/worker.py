@@ -7,6 +7,7 @@ has ended in whatever way, the worker ends at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -151,10 +152,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the terminal, which shares our process group
     events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not break the stream of events
-    try:
+    with contextlib.suppress(BrokenPipeError):
         Worker(sys.stdin.buffer, events).run()
-    except BrokenPipeError:
-        pass
     os._exit(0)  # the reading thread holds standard input, which an orderly end of the interpreter would wait for
 
 

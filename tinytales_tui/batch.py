@@ -6,17 +6,18 @@ imported. On a terminal a single story streams token by token.
 
 from __future__ import annotations
 
-import json
-import re
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import UsageError
+from engine.errors import TinyTalesError, UsageError
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
+from tinytales_tui.output import json_line, note, quiet
+from tinytales_tui.paths import reason
 from tinytales_tui.story import StoryRecord
 from tinytales_tui.text import safe_text
 
@@ -48,7 +49,7 @@ class BatchOptions:
 def run_batch(options: BatchOptions) -> int:
     """Write what the options ask for and return the exit code; raises `TinyTalesError` or OSError for what the caller reports."""
     _check(options)
-    say = _quiet if options.quiet else _note
+    say = quiet if options.quiet else note
     from engine.checkpoints import load_checkpoint
     from engine.devices import use_threads
 
@@ -88,15 +89,15 @@ def _check(options: BatchOptions) -> None:
 
 def _check_writable(path: Path) -> None:
     """Refuse a file that could not be written, before a story is lost to it."""
-    import os
-
     if path.is_dir():
         raise UsageError(f"--output {path} is a folder; name a file.")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"--output {path}: the folder {folder} does not exist.")
-    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise UsageError(f"--output {path} may not be written to.")
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe is written to as it is
+            return
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"--output {path} cannot be written: {reason(error)}.") from error
 
 
 def _ending(options: BatchOptions, checkpoint: Checkpoint, say: Any) -> str | None:
@@ -179,7 +180,10 @@ class _Writer:
         if self.options.output is not None:
             from engine import files
 
-            files.write_text(self.options.output, "".join(self.kept))
+            try:
+                files.write_text(self.options.output, "".join(self.kept))
+            except OSError as error:
+                raise TinyTalesError(f"--output {self.options.output} could not be written: {reason(error)}.") from error
             self.say(f"{self.written} {'story' if self.written == 1 else 'stories'} written to {self.options.output}")
 
     def _begin(self, request: GenerationRequest) -> None:
@@ -207,7 +211,7 @@ class _Writer:
         if self.streams:
             self._put("\n")
         elif self.options.json_lines:
-            self._put(_json_line(record.to_json()))
+            self._put(json_line(record.to_json()))
         else:
             self._put(("\n" if self.written else "") + safe_text(record.to_text()))
         self.written += 1
@@ -219,20 +223,3 @@ class _Writer:
             return
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         sys.stdout.buffer.flush()
-
-
-_HIDDEN = re.compile("[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-
-
-def _json_line(data: dict[str, Any]) -> str:
-    """One line of JSON in which everything that could steer a terminal is escaped."""
-    line = json.dumps(data, ensure_ascii=False)
-    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n"
-
-
-def _note(line: str) -> None:
-    print(safe_text(line), file=sys.stderr, flush=True)
-
-
-def _quiet(line: str) -> None:
-    pass

@@ -6,6 +6,7 @@ Imports neither Textual nor torch by itself: each command imports what it needs,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -297,6 +298,7 @@ def train(
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code; nothing that goes wrong ends in a traceback."""
+    from tinytales_tui.output import drop_output
     from tinytales_tui.text import one_line
 
     try:
@@ -307,19 +309,24 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         return DONE
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # the option parser answers a closed pipe by leaving with 1
+            drop_output()
+            return DONE
+        return leaving.code if isinstance(leaving.code, int) else FAILED
     except TinyTalesError as error:
         return _say(str(error), _code(error))
     except OSError as error:
         from tinytales_tui.paths import reason
 
         where = f"{error.filename}: " if error.filename else ""
-        _drop_output()
+        drop_output()
         return _say(f"{where}{reason(error)}.", FAILED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option, in the words of the option parser
-            return _say(f"{one_line(error.format_message(), 300)} See tinytales-tui --help.", WRONG_USAGE)
+            return _say(f"{one_line(error.format_message(), 300).rstrip('.')}. See tinytales-tui --help.", WRONG_USAGE)
         if os.environ.get("TINYTALES_DEBUG"):
             raise
         fault = one_line(f"{type(error).__name__}: {error}", 300)
@@ -331,16 +338,8 @@ def _code(error: TinyTalesError) -> int:
 
 
 def _say(sentence: str, code: int) -> int:
-    from tinytales_tui.text import safe_text
+    from tinytales_tui.output import note
 
-    try:
-        print(f"tinytales-tui: {safe_text(sentence)}", file=sys.stderr)
-    except OSError:
-        _drop_output()
+    with contextlib.suppress(OSError):
+        note(f"tinytales-tui: {sentence}")
     return code
-
-
-def _drop_output() -> None:
-    """Let nothing be flushed into a closed pipe or a full disk when the interpreter ends."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())

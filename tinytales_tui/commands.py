@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
+from tinytales_tui.output import note
+from tinytales_tui.output import quiet as silent
 from tinytales_tui.text import safe_text
 
 
@@ -28,7 +29,7 @@ def run_train(data: list[Path], recipe: str, name: str | None, changes: list[str
         raise UsageError(f"{name!r} cannot be the name of a folder; leave out slashes and a leading dot.")
     from engine.training.loop import train
 
-    best = train(settings, paths.runs_folder() / name, _quiet if quiet else _note)
+    best = train(settings, paths.runs_folder() / name, silent if quiet else note)
     print(best)
     return 0
 
@@ -66,7 +67,7 @@ def run_evaluate(
     if stories:
         from engine.evaluation.stories import measure_stories
 
-        report |= measure_stories(checkpoint, records, _note)
+        report |= measure_stories(checkpoint, records, note)
     if as_json:
         print(json.dumps(report))
         return 0
@@ -75,11 +76,3 @@ def run_evaluate(
         shown = f"{value:,.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
         print(f"{key.replace('_', ' '):<{width}}  {safe_text(str(shown))}")
     return 0
-
-
-def _note(line: str) -> None:
-    print(safe_text(line), file=sys.stderr, flush=True)
-
-
-def _quiet(line: str) -> None:
-    pass

@@ -1,8 +1,8 @@
-"""The terminal's end of the engine worker: starts it, talks to it, notices its death, starts it again. Knows no Textual, no torch.
+"""The terminal's end of the engine worker: starts it, talks to it, notices its death, starts it again. Knows no Textual or torch.
 
-Everything runs on one asyncio loop. What the worker says is gathered and handed on in batches, at most twenty times a second, with
-runs of tokens merged, so that a fast model cannot drown the screen. A worker that died is started again by the next request, with
-the checkpoint that was held.
+Everything runs on one asyncio loop. What the worker says is gathered and handed on in batches, at most twenty times a second,
+with runs of tokens merged, so that a fast model cannot drown the screen. A worker that died is started again by the next
+request, with the checkpoint that was held.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ from engine.settings import GenerationRequest
 LINES_BEFORE_HELLO = 200
 """Greetings of a remote shell that are passed over before the worker's first message."""
 LONGEST_LINE = 64 * 1024 * 1024
-QUIT_SECONDS = 1.0
+QUIT_SECONDS = 0.5
 """How long a worker may take to end by itself before it is killed."""
+CANCEL_SECONDS = 10.0
+"""How long a worker may take to obey a cancel, which is promised within one token."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class EngineUnavailable(TinyTalesError):
 class EngineClient:
     """One worker, held for as long as the app runs.
 
-    `deliver` gets batches of events in the order they came: the worker's own, with `Written` for its tokens, and `WorkerLost`. `load` says which checkpoint to hold
-    (its id is filled in here).
+    `deliver` gets batches of events in the order they came: the worker's own, with `Written` for its tokens, and `WorkerLost`.
+    `load` says which checkpoint to hold (its id is filled in here).
     """
 
     def __init__(
@@ -114,14 +117,28 @@ class EngineClient:
             loaded = self._loaded
         await asyncio.shield(loaded)
 
-    async def generate(self, request: GenerationRequest) -> int:
-        """Ask for a story; a generation under way is cancelled first. Returns the id that its events carry (`EngineUnavailable`)."""
-        await self.ready()
-        if not self._idle.is_set():
-            await self.cancel()
+    def new_id(self) -> int:
+        """An id for the next generation, so that its events are known before they come."""
+        return next(self._ids)
+
+    async def quiet(self) -> None:
+        """Cancel the generation under way, if there is one, and wait for its end; a worker that will not stop is killed."""
+        if self._idle.is_set():
+            return
+        await self.cancel()
+        try:
+            await asyncio.wait_for(self._idle.wait(), CANCEL_SECONDS)
+        except TimeoutError:
+            if self._process is not None:
+                _kill(self._process)
             await self._idle.wait()
-            await self.ready()
-        number = next(self._ids)
+
+    async def generate(self, request: GenerationRequest, number: int | None = None) -> int:
+        """Ask for a story, after ending one under way. Returns the id that its events carry (`EngineUnavailable`)."""
+        await self.ready()
+        await self.quiet()
+        await self.ready()
+        number = self.new_id() if number is None else number
         self._generation = number
         self._idle.clear()
         try:
@@ -131,9 +148,9 @@ class EngineClient:
             raise
         return number
 
-    async def cancel(self) -> None:
-        """Stop the generation under way; its `Finished` and `Done` still come."""
-        if not self._idle.is_set() and self.pid is not None:
+    async def cancel(self, number: int | None = None) -> None:
+        """Stop the generation under way (if it is this one); its `Finished` and `Done` still come."""
+        if not self._idle.is_set() and self.pid is not None and number in (None, self._generation):
             with contextlib.suppress(EngineUnavailable):
                 await self._send(protocol.Cancel(self._generation))
 
@@ -150,12 +167,7 @@ class EngineClient:
                 await self._send(protocol.Quit())
             if process.stdin:
                 process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), QUIT_SECONDS)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            await _ended(process, QUIT_SECONDS)
         if self._reader:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -189,8 +201,8 @@ class EngineClient:
         environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
         if self._command:
             return self._command, environment
-        # -P: a folder that happens to be called `engine` where the person stands must not be run. Where the package is used from a
-        # source folder and not installed, that folder has to be named.
+        # -P: a folder that happens to be called `engine` where the person stands must not be run. Where the package is used
+        # from a source folder and not installed, that folder has to be named.
         spec = importlib.util.find_spec("engine")
         root = Path(spec.origin).parent.parent if spec and spec.origin else None
         if root and root.name not in ("site-packages", "dist-packages"):
@@ -217,58 +229,47 @@ class EngineClient:
             refusal = await self._read_lines(process)
         finally:
             if refusal or self._closing:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                _kill(process)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(errors), 0.3)
             errors.cancel()
-            if process.returncode is None:  # its output ended but it did not: of no use to anyone
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), 0.5)
-                if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
-                    await process.wait()
+            await _ended(process, 0.5)  # its output is over: if it goes on nevertheless, it is of no use to anyone
             self._lost(refusal or self._death(process.returncode))
 
     async def _read_lines(self, process: asyncio.subprocess.Process) -> str:
         """Read until the output ends; returns why the worker is refused, or nothing."""
         assert process.stdout is not None
         greeted, passed, pending = False, 0, bytearray()
-        gone = asyncio.create_task(process.wait())
-        try:
-            while chunk := await self._next_chunk(process.stdout, gone):
-                pending += chunk
-                if b"\n" not in chunk:
-                    if len(pending) > LONGEST_LINE:
-                        return "The engine sent a line without end, so it was stopped."
+        while chunk := await self._next_chunk(process.stdout, process):
+            pending += chunk
+            if b"\n" not in chunk:
+                if len(pending) > LONGEST_LINE:
+                    return "The engine sent a line without end, so it was stopped."
+                continue
+            *lines, rest = bytes(pending).split(b"\n")
+            pending = bytearray(rest)
+            for line in filter(bytes.strip, lines):
+                if greeted:
+                    self._take(line)
                     continue
-                *lines, rest = bytes(pending).split(b"\n")
-                pending = bytearray(rest)
-                for line in filter(bytes.strip, lines):
-                    if greeted:
-                        self._take(line)
-                        continue
-                    refusal = self._greet(line)
-                    passed += 1
-                    if refusal is None:
-                        greeted = True
-                    elif refusal or passed > LINES_BEFORE_HELLO:
-                        return refusal or "What was started does not speak like the engine, so it was stopped."
-        finally:
-            gone.cancel()
+                refusal = self._greet(line)
+                passed += 1
+                if refusal is None:
+                    greeted = True
+                elif refusal or passed > LINES_BEFORE_HELLO:
+                    return refusal or "What was started does not speak like the engine, so it was stopped."
         return ""
 
     @staticmethod
-    async def _next_chunk(stream: asyncio.StreamReader, gone: asyncio.Task[int]) -> bytes:
+    async def _next_chunk(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes:
         """The next bytes; none once the worker has ended, even if a child of its own still holds the pipe open."""
         read = asyncio.create_task(stream.read(1 << 16))
-        await asyncio.wait({read, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not read.done():
-            await asyncio.wait({read}, timeout=0.2)
-        if not read.done():
-            read.cancel()
-            return b""
+        while not read.done():
+            ended = process.returncode is not None
+            await asyncio.wait({read}, timeout=0.2 if ended else 1.0)
+            if ended and not read.done():
+                read.cancel()
+                return b""
         return read.result()
 
     def _greet(self, line: bytes) -> str | None:
@@ -328,7 +329,7 @@ class EngineClient:
             return f"The engine could not start{words.rstrip('.')}.{log and f' The rest is in {self._log_path}.'}"
         if code is not None and code < 0:
             with contextlib.suppress(ValueError):
-                return f"The engine was stopped by {signal.Signals(-code).name}; your next request starts it again."
+                return f"The engine was stopped from outside ({signal.Signals(-code).name}); your next request starts it again."
         return f"The engine stopped unexpectedly (exit code {code}){log}; your next request starts it again."
 
     async def _keep_errors(self, process: asyncio.subprocess.Process) -> None:
@@ -363,9 +364,37 @@ class EngineClient:
         if self._flush_timer is None and not self._closing:
             self._flush_timer = asyncio.get_running_loop().call_later(self.interval, self._flush)
 
-    def _flush(self) -> None:
-        self._flush_timer = None
+    def drain(self) -> list[ClientEvent]:
+        """What has been said and not been delivered yet."""
         batch = list(self._queue)
         self._queue.clear()
+        return batch
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        batch = self.drain()
         if batch and not self._closing:
             self._deliver(batch)
+
+
+async def _ended(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait for the process to end, and end it if that takes longer.
+
+    `process.wait` would wait for its pipes as well, which a child of the process may hold open.
+    """
+    deadline = time.monotonic() + seconds
+    while process.returncode is None:
+        if time.monotonic() > deadline:
+            _kill(process)
+        await asyncio.sleep(0.005)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the process now. Not by `process.kill`, which may take its exit code away from the loop that waits for it."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.kill(process.pid, signal.SIGKILL)

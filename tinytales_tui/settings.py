@@ -15,7 +15,9 @@ from typing import Any
 from engine import files
 from engine.errors import TinyTalesError, UsageError
 from engine.settings import SAMPLING_PRESETS, SamplingSettings
-from tinytales_tui import paths
+from tinytales_tui import paths, terminal
+from tinytales_tui.options import AppOptions
+from tinytales_tui.terminal import Terminal
 
 RECOMMENDED = "recommended"
 """The preset that follows whichever checkpoint is loaded."""
@@ -86,8 +88,33 @@ class LoadedSettings:
     """One sentence if the file could not be used."""
 
 
-def load(path: Path | None = None) -> LoadedSettings:
-    """The saved settings; defaults if there are none, or (with a notice) if the file cannot be understood."""
+@dataclass(frozen=True)
+class Looks:
+    """How plainly and how sparingly the screen is drawn."""
+
+    ascii: bool
+    low_bandwidth: bool
+
+
+def looks(options: AppOptions, saved: UiSettings | None = None, here: Terminal | None = None) -> Looks:
+    """What the options ask for; where they leave it open, the saved settings; where those do too, what the terminal needs."""
+    saved = saved or load(keep_damaged=False).settings
+    here = here or terminal.detect()
+    return Looks(
+        ascii=_first(options.ascii, saved.ascii, not here.unicode),
+        low_bandwidth=_first(options.low_bandwidth, saved.low_bandwidth, here.ssh),
+    )
+
+
+def _first(*values: bool | None) -> bool:
+    return bool(next((value for value in values if value is not None), False))
+
+
+def load(path: Path | None = None, *, keep_damaged: bool = True) -> LoadedSettings:
+    """The saved settings; defaults if there are none, or (with a notice) if the file cannot be understood.
+
+    `keep_damaged` moves such a file out of the way, as it would be overwritten.
+    """
     path = path or paths.settings_file()
     try:
         return LoadedSettings(UiSettings.from_json(json.loads(path.read_text("utf-8"))))
@@ -96,7 +123,7 @@ def load(path: Path | None = None) -> LoadedSettings:
     except OSError as error:
         return LoadedSettings(UiSettings(), f"The settings in {paths.shown(path)} cannot be read: {paths.reason(error)}.")
     except (ValueError, TypeError, RecursionError, TinyTalesError):
-        aside = _set_aside(path)
+        aside = _set_aside(path) if keep_damaged else None
         kept = f"; the old file is kept as {aside.name}" if aside else ""
         return LoadedSettings(UiSettings(), f"The settings in {paths.shown(path)} are damaged, so the defaults are used{kept}.")
 

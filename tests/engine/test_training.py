@@ -72,7 +72,10 @@ def test_reading_text_and_json_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.txt", b""), ("a.jsonl", b"{]"), ("a.jsonl", b'{"text": 1}'), ("a.jsonl", b'{"story": ""}'), ("a.txt", b"\xff\xfe"), ("b.gz", b"\x1f\x8b1")],
+    [
+        ("a.txt", b""), ("a.jsonl", b"{]"), ("a.jsonl", b'{"text": 1}'), ("a.jsonl", b'{"story": ""}'), ("a.txt", b"\xff\xfe"),
+        ("b.gz", b"\x1f\x8b1"),
+    ],
 )  # fmt: skip
 def test_unreadable_data_is_refused_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -286,7 +289,7 @@ def test_the_judge_learns_endings_and_stories_are_labelled() -> None:
 
 
 def test_topics_name_who_and_what() -> None:
-    story = "One day, a shy fox lived in a den. The fox had a lamp. The lamp was old."
+    story = "One day, a shy fox lived in a den. The fox had a lamp. He lit the lamp."
     topics = [guess_topic(story, {"lamp": 3.0}, random.Random(seed)) for seed in range(20)]
     assert all(topic and topic.startswith("a shy fox") for topic in topics)
     assert 10 < sum("lamp" in topic for topic in topics if topic) < 20

@@ -1,0 +1,141 @@
+"""The other commands, and what each part of the program may import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.version import __version__
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tinytales_tui", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the modules that are loaded once `code` has run in a fresh interpreter."""
+    script = f"import sys\n{code}\nprint('\\nMODULES', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_the_engine_never_imports_textual() -> None:
+    folder = Path(__file__).parents[2] / "engine"
+    names = [".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
+    assert len(names) > 25
+    loaded = modules_after("import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)")
+    assert "torch" in loaded and not loaded & {"textual", "tinytales_tui", "rich", "typer"}
+
+
+def test_the_app_never_imports_torch() -> None:
+    folder = Path(__file__).parents[2] / "tinytales_tui"
+    names = [".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
+    loaded = modules_after("import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)")
+    assert "textual" in loaded and "tinytales_tui.app" in loaded
+    assert not loaded & {"torch", "transformers", "huggingface_hub", "numpy", "safetensors"}
+
+
+def test_a_prompt_never_imports_textual(tiny_checkpoint: Path) -> None:
+    arguments = ["--prompt", "a cat", "--checkpoint", str(tiny_checkpoint), "--max-tokens", "3", "--device", "cpu"]
+    loaded = modules_after(f"from tinytales_tui.cli import run\nassert run({arguments!r}) == 0")
+    assert "torch" in loaded and not any(name.split(".")[0] in ("textual", "transformers", "huggingface_hub") for name in loaded)
+
+
+@pytest.mark.parametrize(
+    "module", ["settings", "protocol", "runs", "hub", "tokenizer", "prompts", "files", "text_stream", "training.recipes"]
+)
+def test_what_stands_below_torch_does_not_import_it(module: str) -> None:
+    assert "torch" not in modules_after(f"import engine.{module}")
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"tinytales-tui {__version__}\n"
+    shown = run("--help")
+    assert shown.returncode == 0
+    for word in ("--prompt", "--ending", "--install-completion", "doctor", "train", "evaluate"):
+        assert word in shown.stdout
+    for command in ("doctor", "train", "evaluate"):
+        assert run(command, "--help").returncode == 0
+
+
+def test_completion_can_be_shown() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from tinytales_tui.cli import app; app(prog_name='tinytales-tui')"],
+        env={"_TINYTALES_TUI_COMPLETE": "complete_bash", "COMP_WORDS": "tinytales-tui do", "COMP_CWORD": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["doctor"], done.stderr
+
+
+def test_doctor_finds_this_installation_healthy() -> None:
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "All that is needed works." in done.stdout
+    report = json.loads(run("doctor", "--json").stdout)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert report["healthy"] and set(checks) == {
+        "program",
+        "Python",
+        "torch",
+        "device",
+        "terminal",
+        "data folder",
+        "Hub cache",
+        "story model",
+    }
+    assert checks["story model"]["facts"]["sentence"] and checks["torch"]["facts"]["cores"] >= 1
+
+
+def test_doctor_says_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TINYTALES_HOME", str(tmp_path / "file" / "below"))
+    done = run("doctor")
+    assert done.returncode == 1 and "! " in done.stdout and "broken" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_evaluate(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    data = tmp_path / "stories.txt"
+    data.write_text("Mia found a key.\n<|endoftext|>\nIt rained.\n<|endoftext|>\n")
+    done = run("evaluate", str(tiny_checkpoint), "--data", str(data), "--device", "cpu", "--json")
+    report = json.loads(done.stdout)
+    assert report["stories"] == 2 and report["text_bytes"] == 26 and report["bits_per_byte"] > 1
+    text = run("evaluate", str(tiny_checkpoint), "--data", str(data), "--device", "cpu").stdout
+    for word in ("nats per token", "perplexity", "bits per byte", "tokens"):
+        assert word in text
+    assert run("evaluate", str(tiny_checkpoint), "--data", str(tmp_path / "none")).returncode == 2
+    assert run("evaluate", str(tiny_checkpoint), "--data", str(data), "--stories").returncode == 2
+
+
+def test_train_and_write_with_it(tmp_path: Path) -> None:
+    rows = [{"story": f"Mia saw star {n}. She was glad.", "topic": f"star {n}", "ending": "happy"} for n in range(40)]
+    (tmp_path / "data.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    changes = [
+        "width=32",
+        "heads=2",
+        "layers=1",
+        "vocab_size=300",
+        "context=64",
+        "steps=4",
+        "warmup_steps=1",
+        "sample_every=0",
+        "threads=1",
+    ]
+    arguments = [part for change in changes for part in ("--set", change)]
+    done = run("train", "--data", str(tmp_path / "data.jsonl"), "--name", "mine", *arguments)
+    assert done.returncode == 0, done.stderr
+    best = Path(done.stdout.strip())
+    assert best.is_dir() and "step 4/4" in done.stderr
+    written = run("--prompt", "star 3", "--checkpoint", str(best), "--max-tokens", "5", "--seed", "1")
+    assert written.returncode == 0 and written.stdout
+    again = run("train", "--data", str(tmp_path / "data.jsonl"), "--name", "mine", *arguments)
+    assert again.returncode == 2 and "holds a training run already" in again.stderr
+    for wrong in (["--name", "../x"], ["--set", "steps"], ["--set", "colour=red"], ["--recipe", "cake"]):
+        refused = run("train", "--data", str(tmp_path / "data.jsonl"), *wrong)
+        assert refused.returncode == 2 and refused.stderr.startswith("tinytales-tui: ") and len(refused.stderr.splitlines()) == 1

@@ -1,0 +1,33 @@
+"""Writing to the standard streams: stories and JSON on standard output, narration on standard error. Knows no Textual."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import Any
+
+from tinytales_tui.text import safe_text
+
+_HIDDEN = re.compile("[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+
+def note(line: str) -> None:
+    """A line of narration."""
+    print(safe_text(line), file=sys.stderr, flush=True)
+
+
+def quiet(line: str) -> None:
+    """In place of `note` where a person wants none."""
+
+
+def json_line(data: dict[str, Any]) -> str:
+    """One line of JSON in which everything that could steer a terminal is escaped."""
+    line = json.dumps(data, ensure_ascii=False)
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n"
+
+
+def drop_output() -> None:
+    """Let nothing more be flushed into a closed pipe or a full disk when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
