@@ -9,6 +9,7 @@ import argparse
 import os
 import queue
 import random
+import re
 import sys
 import threading
 import time
@@ -85,7 +86,7 @@ class Worker:
             elif isinstance(command, protocol.Status):
                 send(protocol.StatusReport(command.id, self.info, None, 1))
             else:
-                return
+                os._exit(0)  # an orderly end would wait for the listening thread, which holds standard input
 
     def load(self, command: protocol.Load) -> None:
         send(protocol.Loading(command.id, "reading the checkpoint"))
@@ -114,7 +115,9 @@ class Worker:
         seed = request.sampling.seed if request.sampling.seed is not None else random.randrange(2**31)
         send(protocol.Started(command.id, 12, 256, seed, request.topic))
         start, reason, drawn = time.monotonic(), "length", 0
-        for index, text in enumerate(words(request, seed, min(request.sampling.max_tokens, self.options.tokens))):
+        count = min(request.sampling.max_tokens, self.options.tokens)
+        told = re.findall(r"\s*\S+", self.options.text)[:count] or words(request, seed, count)
+        for index, text in enumerate(told):
             if command.id in self.cancelled:
                 reason = "cancelled"
                 break
@@ -138,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=float, default=0.0, help="tokens a second; 0: as fast as it goes")
     parser.add_argument("--tokens", type=int, default=40, help="the longest story")
+    parser.add_argument("--text", default="", help="write this instead of nonsense")
     parser.add_argument("--load-seconds", type=float, default=0.0)
     parser.add_argument("--plain", action="store_true", help="a checkpoint that knows no story prompt")
     parser.add_argument("--nasty", action="store_true", help="write markup and escape codes")

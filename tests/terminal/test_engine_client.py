@@ -15,7 +15,6 @@ from engine.settings import GenerationRequest, SamplingSettings
 from tinytales_tui.engine_client import EngineClient, EngineUnavailable, WorkerLost, Written
 
 WORKER = str(Path(__file__).with_name("scripted_worker.py"))
-ROOT = str(Path(__file__).parents[2])
 REQUEST = GenerationRequest(topic="a dog", ending="sad", sampling=SamplingSettings(seed=1))
 
 
@@ -54,11 +53,6 @@ class Desk:
     @property
     def text(self) -> str:
         return "".join(event.text for event in self.of(Written))
-
-
-@pytest.fixture(autouse=True)
-def _python_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", ROOT)
 
 
 async def test_a_story_comes_whole_and_in_few_batches() -> None:
