@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from engine.errors import UsageError
@@ -28,6 +31,17 @@ def supports_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu.get_capabilities().get("avx512_bf16", False)) if hasattr(torch.cpu, "get_capabilities") else False
     return False
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run many small operations on one thread: on a busy machine, two that wait for each other took 60 times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 SMALL = 20_000_000

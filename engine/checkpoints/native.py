@@ -27,6 +27,7 @@ from torch import Tensor
 
 from engine import files
 from engine.checkpoints import layout
+from engine.devices import one_thread
 from engine.errors import CheckpointError, TinyTalesError
 from engine.model import Decoder
 from engine.prompts import PromptStyle
@@ -159,14 +160,15 @@ def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
         raise CheckpointError(
             f"{path} cannot be read as weights: it is missing, cut off or damaged ({_reason(error)})."
         ) from error
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"{path} holds numbers that are not finite in {name}; the file is damaged or its training failed."
-            )
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    with one_thread():
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point():
+                raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
+            if not bool(torch.isfinite(tensor).all()):
+                raise CheckpointError(
+                    f"{path} holds numbers that are not finite in {name}; it is damaged or its training failed."
+                )
+        return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
