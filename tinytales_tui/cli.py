@@ -150,6 +150,15 @@ def start(
         int | None,
         typer.Option("--threads", metavar="N", help="CPU threads. Left out: by the model's size.", rich_help_panel=_ENGINE),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="COMMAND",
+            help="How the app starts its engine, such as 'ssh host python -m engine.worker'. Left out: here.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = None,
     theme: Annotated[
         str | None, typer.Option("--theme", metavar="NAME", help="Colours of the app for this start.", rich_help_panel=_SCREEN)
     ] = None,
@@ -189,7 +198,7 @@ def start(
         }  # fmt: skip
         if alone := [name for name, is_given in given.items() if is_given]:
             raise UsageError(f"{alone[0]} belongs to --prompt; say what the story is about, as in --prompt 'a brave knight'.")
-        _open_app(checkpoint, device, precision, threads, theme, ascii_only, low_bandwidth, mouse)
+        _open_app(checkpoint, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
         return
     from tinytales_tui.batch import BatchOptions, run_batch
 
@@ -223,6 +232,7 @@ def _open_app(
     device: str | None,
     precision: str,
     threads: int | None,
+    engine: str | None,
     theme: str | None,
     ascii_only: bool | None,
     low_bandwidth: bool | None,
@@ -242,10 +252,20 @@ def _open_app(
         ascii=ascii_only,
         low_bandwidth=low_bandwidth,
         mouse=mouse,
+        worker_command=tuple(_split(engine)) if engine else (),
     )
     from tinytales_tui.start import open_app
 
     raise typer.Exit(open_app(options))
+
+
+def _split(command: str) -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--engine is not a command line: {error}.") from error
 
 
 @app.command()

@@ -116,6 +116,7 @@ def is_native(folder: Path) -> bool:
     return (folder / "tinytales.json").is_file()
 
 
+@one_thread()
 def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
     """The checkpoint in a folder, on the CPU in float32; raises `CheckpointError` with one sentence for anything that is wrong."""
     card = _read_json(folder / "tinytales.json")
@@ -160,15 +161,12 @@ def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
         raise CheckpointError(
             f"{path} cannot be read as weights: it is missing, cut off or damaged ({_reason(error)})."
         ) from error
-    with one_thread():
-        for name, tensor in tensors.items():
-            if not tensor.is_floating_point():
-                raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
-            if not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(
-                    f"{path} holds numbers that are not finite in {name}; it is damaged or its training failed."
-                )
-        return {name: tensor.float() for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path} holds numbers that are not finite in {name}; it is damaged or its training failed.")
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
