@@ -72,6 +72,7 @@ _REASONS = {
     errno.EPERM: "it may not be written to",
     errno.EROFS: "the disk is read-only",
     errno.ENOENT: "the folder does not exist",
+    errno.EEXIST: "a file is in the way",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "the name is too long",

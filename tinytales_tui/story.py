@@ -39,6 +39,11 @@ class StoryRecord:
     before: StoryRecord | None = None
     """The part whose full text is this part's opening, where the story was continued; each part has a recipe of its own."""
 
+    def __post_init__(self) -> None:
+        # As JSON would give it back, so that a record that was saved and read equals the one that was written.
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in self.sampling.items()}
+        object.__setattr__(self, "sampling", plain)
+
     @property
     def given(self) -> str:
         """The words of the story that the person gave, not the model."""

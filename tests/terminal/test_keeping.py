@@ -133,6 +133,7 @@ async def test_later_keeps_and_discard_asks_twice(make_app, until, home: Path) -
         await until(pilot, lambda: bar.display)
         await pilot.click("#discard")
         assert len(list((home / "autosave").glob("*.json"))) == 2
+        await pilot.pause(0.4)  # a button takes no second press while it still shows the first
         await pilot.click("#discard")
         await until(pilot, lambda: len(list((home / "autosave").glob("*.json"))) == 1)
         assert len(bar.offers) == 1
@@ -153,7 +154,7 @@ def test_a_closed_terminal_costs_no_text(home: Path, number: signal.Signals) -> 
     code = (
         "import sys; from tinytales_tui import terminal; terminal.prepare_environment(True)\n"
         "from tinytales_tui.app import run_app; from tinytales_tui.options import AppOptions\n"
-        "sys.exit(run_app(AppOptions(worker_command=(sys.executable, sys.argv[1], '--tokens', '9000', '--rate', '50'))))"
+        "sys.exit(run_app(AppOptions(worker_command=(sys.executable, sys.argv[1], '--tokens', '4000', '--rate', '50'))))"
     )
     pid, fd = pty.fork()
     if pid == 0:

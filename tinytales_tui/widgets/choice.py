@@ -31,7 +31,7 @@ class Choice(Widget, can_focus=True):
         &:focus {
             background: $primary 18%;
             & .choice--label { color: $foreground; text-style: bold; }
-            & .choice--chosen { color: $accent; text-style: bold; }
+            & .choice--chosen { color: $text-accent; text-style: bold; }
         }
         &:disabled { & .choice--chosen { color: $text-disabled; } }
     }

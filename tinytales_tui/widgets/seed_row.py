@@ -61,10 +61,8 @@ class SeedRow(NumberRow):
         self.post_message(self.Changed(self))
 
     def segments(self, width: int) -> list[Segment]:
-        if self.ascii:
-            state = "[locked]" if self.locked else "[rolled]"
-        else:
-            state = "■ locked" if self.locked else "□ rolled"
+        words = ("[rolled]", "[locked]") if self.ascii else ("□ rolled", "■ locked")
+        state = words[self.locked]
         return [
             Segment(state, self.style("filled" if self.locked else "note")),
             self.value_segment(str(self.seed), max(width - len(state), 0)),

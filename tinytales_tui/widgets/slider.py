@@ -1,7 +1,7 @@
 """A slider in one row: label, bar, and a number that can be typed as well. Made from an `engine.settings.Range`.
 
-Left and right step, with shift ten steps; home and end go to the limits; digits type a number, enter takes it, escape leaves it; `r`
-or a double click resets; the mouse drags and its wheel steps.
+Left and right step, with shift ten steps; home and end go to the limits; digits type a number, enter takes it, escape leaves it;
+`r` or a double click resets; the mouse drags and its wheel steps.
 """
 
 from __future__ import annotations

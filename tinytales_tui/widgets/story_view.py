@@ -1,11 +1,12 @@
 """The page a story is written on: it takes text at its end, wraps words, and redraws only the lines that changed.
 
-Drawn line by line (Textual's line API), so a long story costs no more than a short one. What it shows is plain text, never markup,
-and control codes are taken out here as the last door before the terminal. It does not know where the text comes from.
+Drawn line by line (Textual's line API), so a long story costs no more than a short one. What it shows is plain text, never
+markup, and control codes are taken out here as the last door before the terminal. It does not know where the text comes from.
 """
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -45,6 +46,7 @@ class StoryView(ScrollView, can_focus=True):
         & .story-view--written { color: $foreground; }
         & .story-view--title { color: $foreground; text-style: bold; }
         & .story-view--hint { color: $text-muted; }
+        &:nocolor .story-view--given { text-style: dim; }
     }
     """
 
@@ -133,15 +135,20 @@ class StoryView(ScrollView, can_focus=True):
         return 1 + (len(self._heading.lines) + 1 if self._heading.text else 0)
 
     @property
+    def columns(self) -> int:
+        """Columns there are beside the scrollbar."""
+        return self.scrollable_content_region.width
+
+    @property
     def measure(self) -> int:
         """Columns of text."""
-        width = self.size.width
+        width = self.columns
         return max(min(MEASURE, width - (4 if width >= 40 else 2)), 1)
 
     @property
     def margin(self) -> int:
         """Columns left of the text."""
-        return max((self.size.width - self.measure) // 2, 0)
+        return max((self.columns - self.measure) // 2, 0)
 
     def on_resize(self, event: events.Resize) -> None:
         self._resized()
@@ -162,7 +169,7 @@ class StoryView(ScrollView, can_focus=True):
 
     def _resized(self) -> None:
         """Wrap everything for the present width and stay where the reader was."""
-        if not self.size.width:
+        if self.columns <= 0:
             return
         width = self.measure
         at_top = round(self.scroll_y) <= 0
@@ -174,25 +181,22 @@ class StoryView(ScrollView, can_focus=True):
         try:
             self._measure_height()
             if self._empty:
-                self.scroll_to(y=0, animate=False)
+                self.scroll_to(y=0, animate=False, force=True)
             elif self._follow:
                 self._go_to_end()
             elif not at_top:
-                self.scroll_to(y=self._top + self._page.line_at(anchor), animate=False)
+                self.scroll_to(y=self._top + self._page.line_at(anchor), animate=False, force=True)
         finally:
             self._moving = False
         self.refresh()
 
     def _measure_height(self) -> None:
-        if self._empty:
-            height = len(self._hint_lines)
-        else:
-            height = self._top + len(self._page.lines) + 1
+        height = len(self._hint_lines) if self._empty else self._top + len(self._page.lines) + 1
         page = self.size.height
         if self.half_pages and height > page > 3:
             half = page // 2
             height = page + -(-(height - page) // half) * half
-        size = Size(self.size.width, height)
+        size = Size(self.columns, height)
         if size != self.virtual_size:
             self.virtual_size = size
 
@@ -200,7 +204,7 @@ class StoryView(ScrollView, can_focus=True):
         if round(self.scroll_y) != self.max_scroll_y:
             moving, self._moving = self._moving, True
             try:
-                self.scroll_to(y=self.max_scroll_y, animate=False)
+                self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
             finally:
                 self._moving = moving
 
@@ -244,20 +248,20 @@ class StoryView(ScrollView, can_focus=True):
         segments = []
         if split:
             segments.append(Segment(text[:split], self._style("story-view--given")))
-        if split < len(text):
-            segments.append(Segment(text[split:], self._style("story-view--written")))
-        return self._with_selection(segments, row)
+        # The blank rest of the line belongs to the last piece: a piece of its own would cost its colours again, on every scroll.
+        rest = text[split:] + " " * (self.size.width - self.margin - cell_len(text))
+        segments.append(Segment(rest, self._style("story-view--written")))
+        return self._with_selection(segments, row, len(text))
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(name)
 
-    def _with_selection(self, segments: list[Segment], row: int) -> list[Segment]:
+    def _with_selection(self, segments: list[Segment], row: int, length: int) -> list[Segment]:
         selection = self.text_selection
         span = selection.get_span(row) if selection is not None else None
         if span is None:
             return segments
-        start, end = span
-        length = sum(len(segment.text) for segment in segments)
+        start, end = min(span[0], length), span[1]
         end = length if end == -1 else min(end, length)
         chosen = self.screen.get_component_rich_style("screen--selection")
         out, position = [], 0

@@ -82,10 +82,7 @@ class WrappedText:
         text, width, lines = self.text, self.width, self.lines
         plain = text[start:stop].isascii()
         while True:
-            if plain:
-                limit = min(start + width, stop)
-            else:
-                limit = _fitting(text, start, stop, width)
+            limit = min(start + width, stop) if plain else _fitting(text, start, stop, width)
             if limit >= stop:
                 lines.append(Line(start, stop))
                 return

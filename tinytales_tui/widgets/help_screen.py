@@ -1,0 +1,100 @@
+"""F1: the keys of where the person is, in plain words. Made from the bindings themselves, so it cannot fall behind them."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.dom import DOMNode
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Input, Static
+
+from tinytales_tui.widgets.choice import Choice
+from tinytales_tui.widgets.seed_row import SeedRow
+from tinytales_tui.widgets.slider import ParamSlider
+from tinytales_tui.widgets.story_view import StoryView
+
+TYPED = [("0-9 .", "Type a number"), ("enter", "Take the typed number"), ("esc", "Leave it as it was")]
+MOUSE = "The mouse works too: click a field or a choice, drag a slider or turn the wheel over it, double-click it to reset."
+WORDS: dict[type, tuple[str, list[tuple[str, str]]]] = {
+    ParamSlider: ("On this slider", TYPED),
+    SeedRow: ("On the seed", TYPED),
+    Choice: ("On this choice", []),
+    Input: (
+        "In this field",
+        [("enter", "Write the story"), ("tab", "Go to the next field"), ("esc", "Go to the page"), ("ctrl+u", "Clear it")],
+    ),
+    StoryView: (
+        "On the page",
+        [("up  down", "Scroll a line"), ("home  end", "Go to the beginning or to the end")],
+    ),
+}
+Section = tuple[str, list[tuple[str, str]]]
+
+
+class HelpScreen(ModalScreen[None]):
+    """Closes on escape, F1, enter or q."""
+
+    BINDINGS = [Binding("escape,f1,enter,q", "dismiss(None)", "Close", id="help.close")]
+
+    def __init__(self, sections: list[Section]) -> None:
+        super().__init__()
+        self._sections = sections
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog", id="help"):
+            with VerticalScroll(id="help-keys"):
+                for title, keys in self._sections:
+                    yield Static(Text(title), classes="help-title")
+                    table = Table.grid(padding=(0, 2), expand=True)
+                    table.add_column(width=21, no_wrap=True)
+                    table.add_column(ratio=1)
+                    for key, words in keys:
+                        table.add_row(Text(key, style="bold"), Text(words))
+                    yield Static(table)
+                yield Static(Text(MOUSE), classes="help-note")
+            yield Static(Text("Esc closes this"), classes="help-foot")
+
+    def on_mount(self) -> None:
+        self.query_one("#help-keys").focus()
+
+
+def sections_for(screen: Screen, pane: str) -> list[Section]:
+    """The keys that count where the focus is, then the pane's, then those that work everywhere."""
+    here: list[tuple[str, str]] = []
+    on_pane: list[tuple[str, str]] = []
+    everywhere: list[tuple[str, str]] = [("tab  shift+tab", "Go to the next field, or the one before")]
+    focused = screen.focused
+    title = ""
+    if focused is not None:
+        for kind, (words, keys) in WORDS.items():
+            if isinstance(focused, kind):
+                title, here = words, list(keys)
+    for node, group in _own_bindings(screen):
+        goes_to = on_pane if node is screen else everywhere if node is screen.app else here
+        for keys, words in group:
+            if words not in (known for _, known in goes_to):
+                goes_to.append((keys, words))
+    sections = [(title, here)] if here else []
+    return [*sections, (f"On the {pane} pane", on_pane), ("Everywhere", everywhere)]
+
+
+def _own_bindings(screen: Screen) -> list[tuple[DOMNode, list[tuple[str, str]]]]:
+    """Bindings with an id (ours have one) of the focused widget, its parents, the screen and the app."""
+    chain: list[DOMNode] = list(screen.focused.ancestors_with_self) if screen.focused else [screen, screen.app]
+    out = []
+    for node in chain:
+        group: dict[str, tuple[list[str], str]] = {}
+        for bindings in node._bindings.key_to_bindings.values():
+            for binding in bindings:
+                if binding.id:
+                    words = binding.tooltip or binding.description
+                    keys, _ = group.setdefault(words, ([], words))
+                    keys.append(_SPOKEN.get(binding.key, binding.key))
+        out.append((node, [("  ".join(keys), words) for keys, words in group.values()]))
+    return out
+
+
+_SPOKEN = {"escape": "esc", "pageup": "pgup", "pagedown": "pgdn"}

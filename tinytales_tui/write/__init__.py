@@ -1,0 +1,1 @@
+"""The Write pane: ask for a story, watch it being written, keep it."""

@@ -1,0 +1,396 @@
+"""The Write pane's screen: it ties the fields, the page, the sliders and the engine together.
+
+What the stories are lies in `desk`, what is kept in `keeper`; this file turns keys into requests and events into what is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widgets import Footer, Input
+
+from engine import protocol
+from engine.errors import UsageError
+from engine.settings import GenerationRequest
+from tinytales_tui import paths
+from tinytales_tui.engine_client import ClientEvent, EngineUnavailable, WorkerLost, Written
+from tinytales_tui.story import StoryRecord
+from tinytales_tui.text import one_line
+from tinytales_tui.widgets.story_view import StoryView
+from tinytales_tui.widgets.top_bar import TopBar
+from tinytales_tui.write.composer import Composer
+from tinytales_tui.write.desk import Desk, going_on, heading
+from tinytales_tui.write.hints import hints
+from tinytales_tui.write.keeper import Keeper
+from tinytales_tui.write.panel import SamplingPanel
+from tinytales_tui.write.restore_bar import RestoreBar
+from tinytales_tui.write.save_dialog import SaveDialog
+from tinytales_tui.write.status import REASONS, StatusLine, facts
+
+if TYPE_CHECKING:
+    from tinytales_tui.app import TinyTalesApp
+
+AFTER_THE_END = 24
+"""Tokens at least that go on from a story the model had ended, as it would only end it again."""
+
+
+class WriteScreen(Screen[None]):
+    """Where stories are written."""
+
+    app: TinyTalesApp
+    CSS_PATH = "write.tcss"
+    TITLE = "Write"
+    AUTO_FOCUS = "#topic"
+    BINDINGS = [
+        Binding("ctrl+j,ctrl+enter", "write", "Write", id="write.write", tooltip="Write the story (Enter in a field does too)"),
+        Binding("escape", "stop", "Stop", id="write.stop", tooltip="Stop writing; the text stays"),
+        Binding("escape", "leave", "To the page", show=False, id="write.leave", tooltip="Go from a field to the page, and back"),
+        Binding("ctrl+r", "retry", "Retry", id="write.retry", tooltip="Write another story from the same words"),
+        Binding("ctrl+g", "go_on", "Go on", id="write.continue", tooltip="Go on writing from the end of the story"),
+        Binding("ctrl+z", "undo", "Undo", show=False, id="write.undo", tooltip="Back to the story before this one"),
+        Binding("ctrl+y", "redo", "Redo", show=False, id="write.redo", tooltip="Forward to the story that was undone"),
+        Binding("ctrl+s", "save", "Save", id="write.save", tooltip="Save the story with its recipe to a file"),
+        Binding("f5,ctrl+shift+c", "copy", "Copy", id="write.copy", tooltip="Copy the story, or what is selected of it"),
+        Binding("f8", "panel", "Sliders", id="write.panel", tooltip="Show or hide the sliders"),
+        Binding("f9", "restore", "Restore", show=False, id="write.restore", tooltip="Take back the story that was kept"),
+        Binding("pageup", "scroll_page(-1)", "Up a page", show=False, id="write.page_up", tooltip="Scroll the page"),
+        Binding("pagedown", "scroll_page(1)", "Down a page", show=False, id="write.page_down", tooltip="Scroll the page"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk = Desk()
+        self.keeper = Keeper(paths.autosave_folder())
+        self.checkpoint: protocol.CheckpointInfo | None = None
+        self._loaded = False
+        self._keys_shown: tuple[bool, bool] | None = None
+        self._trouble = ""
+        self._stopping = False
+
+    def compose(self) -> ComposeResult:
+        saved = self.app.ui
+        yield TopBar(self.app.pane_names, "write")
+        yield RestoreBar(id="restore-bar")
+        yield Composer(ending=saved.ending, cursor_blink=not self.app.low_bandwidth, id="composer")
+        with Horizontal(id="desk"):
+            yield StoryView(half_pages=self.app.low_bandwidth, id="page")
+            yield SamplingPanel(saved, id="panel")
+        yield StatusLine(id="status")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.page = self.query_one("#page", StoryView)
+        self.panel = self.query_one("#panel", SamplingPanel)
+        self.composer = self.query_one("#composer", Composer)
+        self.status = self.query_one("#status", StatusLine)
+        self.set_class(not self.app.ui.panel, "-no-panel")
+        self.app.engine_events.subscribe(self, self._on_engine)
+        self.set_interval(2.0, self._keep)
+        self._refresh()
+        self.call_after_refresh(self._offer_kept)
+
+    def on_unmount(self) -> None:
+        self.keeper.close()
+
+    # Asking for a story
+
+    def action_write(self) -> None:
+        topic, opening = self.composer.topic, self.composer.opening
+        if not topic and not opening.strip():
+            self.app.say("Type what the story is about first.", "warning")
+            self.composer.query_one("#topic", Input).focus()
+            return
+        ending = None if self.composer.ending == "none" or not topic else self.composer.ending
+        self._ask(topic, ending, opening)
+
+    def action_retry(self) -> None:
+        record = self.desk.record
+        if record is not None:
+            self._ask(record.prompt, record.ending, record.opening, before=record.before)
+
+    def action_go_on(self) -> None:
+        record = self.desk.record
+        if record is not None:
+            self.desk.let_go()
+            request = going_on(record, self.panel.settings())
+            least = AFTER_THE_END if record.stop_reason == "end of text" else 0
+            self._ask(request.topic, request.ending, request.opening, before=record, least=least)
+
+    def _ask(self, topic: str, ending: str | None, opening: str, before: StoryRecord | None = None, least: int = 0) -> None:
+        seed = self.panel.next_seed()
+
+        def make() -> GenerationRequest:
+            # Asked for again when the checkpoint is there: only then is it known what it recommends and whether it takes endings.
+            plain = self.checkpoint is not None and self.checkpoint.prompt_style == "plain"
+            sampling = self.panel.settings().with_changes(seed=seed)
+            sampling = sampling.with_changes(min_tokens=max(sampling.min_tokens, min(least, sampling.max_tokens)))
+            return GenerationRequest(topic=topic, ending=None if plain else ending, opening=opening, sampling=sampling)
+
+        try:
+            request = make()
+        except UsageError as error:
+            self.app.say(str(error), "warning")
+            return
+        self._trouble = ""
+        self._stopping = False
+        number = self.app.engine.new_id()
+        self.desk.begin(number, request, self.checkpoint.source if self.checkpoint else "", before)
+        self._show_current()
+        self.run_worker(self._send(number, make), group="asking")
+
+    async def _send(self, number: int, make: Callable[[], GenerationRequest]) -> None:
+        try:
+            await self.app.engine.ready()
+            await self.app.engine.quiet()
+            await asyncio.sleep(0)
+            self._take_waiting_events()
+            if self.desk.writing is None or self.desk.writing.id != number:
+                return  # stopped, or another request overtook this one
+            request = make()
+            self.desk.amend(request)
+            await self.app.engine.generate(request, number)
+        except EngineUnavailable:
+            # Why is said by the event that comes with it.
+            if self.desk.writing is not None and self.desk.writing.id == number:
+                self.desk.let_go(None)
+                self._show_current()
+
+    def _take_waiting_events(self) -> None:
+        """What the engine said up to now, without waiting for the next batch."""
+        self._on_engine(self.app.engine.drain())
+
+    async def action_stop(self) -> None:
+        writing = self.desk.writing
+        if writing is None:
+            return
+        await self.app.engine.cancel()
+        if not writing.started or self._stopping:
+            self.desk.let_go()
+            self._show_current()
+        self._stopping = True
+        self._refresh()
+
+    async def action_undo(self) -> None:
+        if self.desk.writing:
+            await self.app.engine.cancel()
+        if self.desk.undo():
+            self._show_current()
+
+    async def action_redo(self) -> None:
+        if self.desk.redo():
+            self._show_current()
+
+    # What the engine says
+
+    def _on_engine(self, batch: list[ClientEvent]) -> None:
+        for event in batch:
+            self._on_event(event)
+        if batch:
+            self._refresh()
+
+    def _on_event(self, event: ClientEvent) -> None:
+        desk = self.desk
+        match event:
+            case Written() if desk.on_written(event):
+                self.page.append(event.text)
+            case protocol.Finished() if desk.on_finished(event):
+                self.page.append(event.text)
+                self._stopping = False
+            case protocol.Started() if desk.on_started(event):
+                self.panel.show_seed(event.seed)
+            case protocol.Started():
+                self.run_worker(self.app.engine.cancel(event.id))  # it was stopped before it began
+            case protocol.Loaded():
+                self._on_checkpoint(event.checkpoint)
+            case protocol.Failed():
+                self._trouble = event.message
+                if desk.writing is not None and event.id == desk.writing.id:
+                    desk.let_go(None)
+                    self._show_current()
+            case WorkerLost():
+                self._loaded = False
+                self._trouble = event.message
+                if desk.writing is not None:
+                    desk.let_go(None)
+                    self._show_current()
+
+    def _on_checkpoint(self, checkpoint: protocol.CheckpointInfo) -> None:
+        again = self.checkpoint == checkpoint
+        self.checkpoint = checkpoint
+        self._loaded = True
+        self._trouble = ""
+        self.desk.on_checkpoint(checkpoint)
+        self.query_one(TopBar).show_model(f"{one_line(checkpoint.name, 40)} · {one_line(checkpoint.device, 12)}")
+        self.panel.recommend(checkpoint.sampling)
+        self.composer.allow_endings(checkpoint.prompt_style != "plain")
+        for warning in () if again else checkpoint.warnings:
+            self.app.say(warning, "warning")
+
+    # What is shown
+
+    def _show_current(self) -> None:
+        record = self.desk.record
+        if record is None:
+            self.page.show_story("", "", "")
+        else:
+            self.page.show_story(heading(record), record.given, record.full_text[len(record.given) :])
+        self._refresh()
+
+    def _refresh(self) -> None:
+        state, mood = self._state()
+        self.status.show(state, mood, facts(self.checkpoint, self.desk.current))
+        self.page.set_hints(hints(self.checkpoint, self._loaded, self._trouble))
+        keys = (self.desk.writing is not None, self.desk.record is not None)
+        if keys != self._keys_shown:  # the footer is built anew each time, which is too much for every batch of tokens
+            self._keys_shown = keys
+            self.refresh_bindings()
+
+    def _state(self) -> tuple[str, str]:
+        writing, record = self.desk.writing, self.desk.record
+        if writing is not None:
+            if self._stopping:
+                return "stopping", "busy"
+            if not writing.started:
+                return ("reading your words" if self._loaded else "waiting for the model"), "busy"
+            return ("writing" if self.page.following else "writing below (F2, End)"), "busy"
+        if self._trouble:
+            return self._trouble, "trouble"
+        if record is not None:
+            return REASONS.get(record.stop_reason or "", "cut short"), "state"
+        return ("ready", "state") if self._loaded else ("loading the model", "busy")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        writing = self.desk.writing is not None
+        if action == "stop":
+            return writing
+        if action in ("retry", "save", "copy"):
+            return self.desk.record is not None
+        if action == "go_on":
+            return self.desk.record is not None and not writing
+        return True
+
+    def on_story_view_follow_changed(self, event: StoryView.FollowChanged) -> None:
+        self._refresh()
+
+    def on_composer_submitted(self, event: Composer.Submitted) -> None:
+        self.action_write()
+
+    def on_composer_changed(self, event: Composer.Changed) -> None:
+        choice = self.composer.ending_choice
+        if choice != self.app.ui.ending:
+            self.app.change_settings(ending=choice)
+
+    def on_sampling_panel_changed(self, event: SamplingPanel.Changed) -> None:
+        panel = self.panel
+        self.app.change_settings(preset=panel.preset, sampling=panel.settings(), seed=panel.seed, seed_locked=panel.seed_locked)
+
+    # Moving about
+
+    def action_leave(self) -> None:
+        """Escape with nothing to stop: close what lies over the page, else go from a field to the page and back."""
+        if self.has_class("-panel-over"):
+            self.action_panel()
+        elif self.focused is self.page:
+            self.composer.query_one("#topic", Input).focus()
+        else:
+            self.page.focus()
+
+    def action_panel(self) -> None:
+        if self.has_class("-narrow"):
+            self.toggle_class("-panel-over")
+            shown = self.has_class("-panel-over")
+        else:
+            shown = not self.app.ui.panel
+            self.app.change_settings(panel=shown)
+            self.set_class(not shown, "-no-panel")
+        if shown:
+            self.panel.query_one("#preset").focus()
+        elif self.focused is None or self.panel in self.focused.ancestors:
+            self.composer.query_one("#topic", Input).focus()
+
+    def action_scroll_page(self, pages: int) -> None:
+        if pages < 0:
+            self.page.scroll_page_up()
+        else:
+            self.page.scroll_page_down()
+
+    # Keeping, copying, saving
+
+    def _form(self) -> dict[str, str]:
+        composer = self.composer
+        return {"topic": composer.topic, "opening": composer.opening, "ending": composer.ending_choice}
+
+    def _keep(self) -> None:
+        if self.desk.record is not None and self.keeper.wants(self.desk.revision):
+            record, form, revision = self.desk.record, self._form(), self.desk.revision
+
+            async def keep() -> None:
+                trouble = await asyncio.to_thread(self.keeper.keep, record, form, revision)
+                if trouble:
+                    self.app.say(trouble, "error")
+
+            self.run_worker(keep(), group="keeping")
+
+    def keep_now(self) -> str | None:
+        """Keep the story before the app ends; returns a sentence if the disk refused."""
+        if self.desk.record is None or not self.is_mounted:
+            return None
+        return self.keeper.keep(self.desk.record, self._form(), self.desk.revision)
+
+    async def _offer_kept(self) -> None:
+        offers = await asyncio.to_thread(self.keeper.find)
+        self.query_one(RestoreBar).offer(offers)
+
+    def action_restore(self) -> None:
+        self.query_one(RestoreBar).restore()
+
+    def on_restore_bar_restore(self, event: RestoreBar.Restore) -> None:
+        kept = event.kept
+        self.desk.restore(kept.record)
+        self.keeper.supersede(kept)
+        ending = kept.form.get("ending")
+        self.composer.fill(
+            str(kept.form.get("topic", "")),
+            str(kept.form.get("opening", "")),
+            ending if ending in ("happy", "sad", "none") else self.app.ui.ending,
+        )
+        self._show_current()
+        self._keep()
+        self.query_one(RestoreBar).offer([])
+        self.page.focus()
+
+    def on_restore_bar_discard(self, event: RestoreBar.Discard) -> None:
+        trouble = self.keeper.discard(event.kept)
+        if trouble:
+            self.app.say(trouble, "error")
+        bar = self.query_one(RestoreBar)
+        bar.offer([kept for kept in bar.offers if kept is not event.kept])
+        if not bar.display:
+            self.composer.query_one("#topic", Input).focus()
+
+    def on_restore_bar_later(self, event: RestoreBar.Later) -> None:
+        self.query_one(RestoreBar).offer([])
+        self.composer.query_one("#topic", Input).focus()
+
+    def action_copy(self) -> None:
+        text = self.get_selected_text() or (self.desk.record.to_text() if self.desk.record else "")
+        if text:
+            self.app.copy_to_clipboard(text)
+
+    def action_save(self) -> None:
+        record = self.desk.record
+        if record is None:
+            return
+
+        def saved(path: object) -> None:
+            if path is not None:
+                self.app.say(f"Saved: {paths.shown(path)}")
+
+        dialog = SaveDialog(record, self.app.ui.save_format, paths.stories_folder())
+        self.app.push_screen(dialog, saved)

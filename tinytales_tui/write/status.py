@@ -1,0 +1,102 @@
+"""The line below the page: what is going on, and the numbers that were measured. What was not measured is shown as a dash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.strip import Strip
+from textual.widget import Widget
+
+from engine.protocol import CheckpointInfo
+from tinytales_tui.text import one_line
+from tinytales_tui.write.desk import Entry
+
+REASONS = {
+    "end of text": "finished",
+    "length": "ended at its length",
+    "stop string": "ended at a stop word",
+    "cancelled": "stopped",
+    "loop": "ended: it repeated itself",
+}
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Fact:
+    text: str
+    weight: int
+    """The lightest is left out first where the line is too long."""
+
+
+def facts(checkpoint: CheckpointInfo | None, entry: Entry | None) -> list[Fact]:
+    """The numbers of a story, in the order they are shown."""
+    record = entry.record if entry else None
+    tokens = str(record.tokens) if record and record.tokens else DASH
+    rate = f"{record.tokens_per_s:.0f}" if record and record.tokens_per_s else DASH
+    first = f"{record.ttft_s:.2f} s" if record and record.ttft_s is not None else DASH
+    left = entry.context_left if entry else None
+    return [
+        Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 2),
+        Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 1),
+        Fact(f"{tokens} token{'' if tokens == '1' else 's'}", 6),
+        Fact(f"{rate} tok/s", 5),
+        Fact(f"first {first}", 3),
+        Fact(f"context left {DASH if left is None else left}", 4),
+    ]
+
+
+class StatusLine(Widget):
+    """Left the state, right the facts that fit."""
+
+    COMPONENT_CLASSES = {"status--busy", "status--state", "status--fact", "status--trouble"}
+    DEFAULT_CSS = """
+    StatusLine {
+        height: 1;
+        background: $surface;
+        & .status--busy { color: $text-accent; }
+        & .status--state { color: $foreground; }
+        & .status--trouble { color: $text-error; text-style: bold; }
+        & .status--fact { color: $text-muted; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.state = ""
+        self.mood = "state"
+        self._facts: list[Fact] = []
+
+    def show(self, state: str, mood: str, shown: list[Fact]) -> None:
+        """`mood` is `state`, `busy` or `trouble`."""
+        if (state, mood, shown) != (self.state, self.mood, self._facts):
+            self.state, self.mood, self._facts = state, mood, shown
+            self.refresh()
+
+    @property
+    def words(self) -> str:
+        """The whole line, whatever fits of it."""
+        return "  ".join([self.state, *(fact.text for fact in self._facts)])
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        width = self.size.width - 2
+        ascii = getattr(self.app, "ascii", False)
+        mark = ("* " if ascii else "● ") if self.mood == "busy" else ""
+        state = one_line(mark + self.state, max(width, 0))
+        room = width - cell_len(state) - 2
+        gap = "  " if ascii else " · "
+        shown = list(self._facts)
+        while shown and cell_len(gap.join(fact.text for fact in shown)) > room:
+            shown.remove(min(shown, key=lambda fact: fact.weight))
+        right = gap.join(fact.text for fact in shown)
+        space = " " * max(width - cell_len(state) - cell_len(right), 0)
+        parts = [
+            Segment(" ", base),
+            Segment(state, self.get_component_rich_style(f"status--{self.mood}")),
+            Segment(space, base),
+            Segment(right, self.get_component_rich_style("status--fact")),
+            Segment(" ", base),
+        ]
+        return Strip(parts).crop_extend(0, self.size.width, base)
