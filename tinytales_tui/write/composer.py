@@ -35,7 +35,7 @@ class Composer(Vertical):
         with Horizontal(classes="composer-row", id="second-row"):
             with Horizontal(id="opening-part"):
                 yield Label("Begin with", classes="field-label")
-                yield Input(placeholder="the first words, if you like", id="opening", compact=True)
+                yield Input(placeholder="Once upon a time ...", id="opening", compact=True)
             yield Choice(
                 "Ending",
                 ENDINGS,
