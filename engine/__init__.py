@@ -16,7 +16,7 @@ from engine.version import __version__
 
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint, load_checkpoint
-    from engine.generate import generate
+    from engine.generation import generate
 
 __all__ = [
     "Checkpoint",
@@ -28,14 +28,12 @@ __all__ = [
     "load_checkpoint",
 ]
 
-_LAZY = {"Checkpoint": "engine.checkpoints", "load_checkpoint": "engine.checkpoints", "generate": "engine.generate"}
+_LAZY = {"Checkpoint": "engine.checkpoints", "load_checkpoint": "engine.checkpoints", "generate": "engine.generation"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         import importlib
 
-        value = getattr(importlib.import_module(_LAZY[name]), name)
-        globals()[name] = value  # a submodule of the same name must not win over the function
-        return value
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'engine' has no attribute {name!r}")

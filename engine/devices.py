@@ -44,6 +44,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+_THREADS = torch.get_num_threads()
+"""Torch's own choice for this machine."""
 SMALL = 20_000_000
 """Parameters up to which one thread writes faster than two: a step is too short to be shared out."""
 
@@ -52,10 +54,7 @@ def use_threads(threads: int | None, parameters: int) -> int:
     """Set the CPU threads for writing stories and return how many they are; None chooses by the size of the model."""
     if threads is not None and threads < 1:
         raise UsageError(f"The number of threads must be at least 1, and {threads} is not.")
-    if threads is None and parameters <= SMALL:
-        threads = 1
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or (1 if parameters <= SMALL else _THREADS))
     return torch.get_num_threads()
 
 

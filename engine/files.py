@@ -16,10 +16,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     A symbolic link is written through, and an existing file keeps its permissions. Something that is not a plain file (a terminal,
     a pipe, /dev/null) cannot be replaced and is written to as it is.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file():  # asked before links are followed: a pipe under /dev/fd leads to no real place
         path.write_bytes(data)
         return
+    path = Path(os.path.realpath(path))
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:

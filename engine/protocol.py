@@ -45,7 +45,7 @@ class Load:
     """A torch device such as `cpu` or `cuda`; None: the best one there is."""
     precision: str = "auto"
     threads: int | None = None
-    """CPU threads; None: torch's own choice."""
+    """CPU threads; None: one for a small model, else torch's own choice."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def _decode(line: bytes, classes: dict[str, type]) -> Any:
     cls = classes[data.pop("type")]
     try:
         return _build(cls, data)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, TinyTalesError) as error:
         raise ProtocolError(f"The engine and the terminal lost step: a {cls.__name__} line was malformed.") from error
 
 
@@ -246,4 +246,7 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
         info["sampling"] = SamplingSettings.from_json(info.get("sampling"))
         info["warnings"] = tuple(info.get("warnings", ()))
         data["checkpoint"] = CheckpointInfo(**info)
+    for name in ("id", "story"):
+        if name in data and type(data[name]) is not int:
+            raise TypeError(name)
     return cls(**data)

@@ -3,11 +3,11 @@
     <runs folder>/<name>/
       config.json      resolved settings, versions, data hash, seed
       metrics.jsonl    append-only, one object a line: step, tokens, time, then any of train_loss, val_loss, ...
-      events.jsonl     started, checkpoint, sample, warning, finished, failed
+      events.jsonl     started, checkpoint, sample, warning, finished, stopped, failed
       samples.jsonl    step, prompt, story
       status.json      state, step, total_steps, pid, process_started, heartbeat
       requests/        what a viewer asks of the run
-      output.log       what the process printed
+      output.log       what the run told a person
       checkpoints/     step-000500/ ...
 
 Files that grow are appended to a whole line at a time; files that change are written aside and renamed. Knows no torch.
@@ -57,6 +57,11 @@ class RunDirectory:
 
     def sample(self, step: int, prompt: str, story: str, **details: Any) -> None:
         self._append("samples.jsonl", {"step": step, "time": round(time.time(), 3), "prompt": prompt, "story": story} | details)
+
+    def log(self, line: str) -> None:
+        """A line of `output.log`."""
+        with open(self.path / "output.log", "ab", buffering=0) as file:
+            file.write(line.encode("utf-8", "replace") + b"\n")
 
     def status(self, state: State, step: int, total_steps: int) -> None:
         """Replace `status.json`; the process's start time lets a viewer tell this process from a later one with its number."""

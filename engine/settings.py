@@ -46,10 +46,12 @@ def check_ranges(settings: Any) -> None:
     for name, limits in ranges(type(settings)).items():
         value = getattr(settings, name)
         option = name.replace("_", "-")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f"{option} must be a number, not {value!r}.")
-        if not math.isfinite(value) or not limits.low <= value <= limits.high:
-            raise UsageError(f"{option} must lie between {limits.low:g} and {limits.high:g}, and {value:g} does not.")
+        whole = all(isinstance(bound, int) for bound in (limits.low, limits.high, limits.step))
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise UsageError(f"{option} must be a {'whole ' if whole else ''}number, not {value!r}.")
+        if not limits.low <= value <= limits.high:  # false for NaN too
+            shown = f"{value:g}" if isinstance(value, float) else str(value)[:20]
+            raise UsageError(f"{option} must lie between {limits.low:g} and {limits.high:g}, and {shown} does not.")
 
 
 class JsonRoundTrip:
@@ -123,6 +125,14 @@ class ModelConfig(JsonRoundTrip):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UsageError(f"A model's {name} must be a whole number above zero, not {value!r}.")
+        for name in ("kv_heads", "head_dim", "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"A model's {name} must be a whole number above zero, not {value!r}.")
+        for name in ("norm_eps", "rope_theta"):
+            value = getattr(self, name)
+            if not isinstance(value, float) or not 0.0 < value < math.inf:
+                raise UsageError(f"A model's {name} must be a number above zero, not {value!r}.")
         if self.head_dim is None and self.width % self.heads:
             raise UsageError(f"A width of {self.width} cannot be divided into {self.heads} heads.")
         if self.heads % self.key_value_heads:
@@ -214,7 +224,7 @@ class SamplingSettings(JsonRoundTrip):
         0, "No-repeat n-gram", 0, 20, 1, "Never write the same run of this many tokens twice; 0 is off."
     )
     max_tokens: int = number(300, "Length", 1, 4096, 10, "The most tokens a story may have.")
-    min_tokens: int = number(0, "Least length", 0, 4096, 10, "The story may not end before this many tokens.")
+    min_tokens: int = number(0, "Least length", 0, 4096, 10, "The model may not end the story before this many tokens.")
     seed: int | None = None
     """Start of the random draw; the same seed writes the same story. None: a new one is rolled for each request and reported."""
     banned_words: tuple[str, ...] = ()
@@ -226,8 +236,13 @@ class SamplingSettings(JsonRoundTrip):
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.seed is not None and not 0 <= self.seed < 2**63:
+        if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed < 2**63):
             raise UsageError(f"A seed is a whole number from 0 to 2^63 - 1, and {self.seed} is not.")
+        for name, texts in (("stop", self.stop), ("banned-words", self.banned_words)):
+            if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+                raise UsageError(f"{name} must be a list of texts.")
+        if not isinstance(self.stop_loops, bool):
+            raise UsageError("stop-loops is either on or off.")
         if any(not text for text in self.stop):
             raise UsageError("A stop string cannot be empty.")
         if any(not word.strip() for word in self.banned_words):
@@ -263,9 +278,15 @@ class GenerationRequest(JsonRoundTrip):
     """How many stories to write at once; story i is drawn with seed + i."""
 
     def __post_init__(self) -> None:
+        if (
+            not isinstance(self.topic, str)
+            or not isinstance(self.opening, str)
+            or not isinstance(self.sampling, SamplingSettings)
+        ):
+            raise UsageError("A request has a topic and an opening, which are texts, and sampling settings.")
         if self.ending not in ("happy", "sad", None):
             raise UsageError(f"An ending is happy, sad or none, not {self.ending!r}.")
-        if not isinstance(self.count, int) or not 1 <= self.count <= 64:
+        if type(self.count) is not int or not 1 <= self.count <= 64:
             raise UsageError(f"The number of stories at once must lie between 1 and 64, and {self.count} does not.")
         if not (self.topic.strip() or self.opening.strip()):
             raise UsageError("There is nothing to write about: give a topic, or words to begin with.")
@@ -326,7 +347,7 @@ class TrainSettings(JsonRoundTrip):
     decay_start: float = 0.0
     """Share of the steps after which the learning rate begins to fall; before that it stays at its peak."""
     final_learning_rate: float = 0.1
-    """Share of the peak that is left at the last step."""
+    """Share of the peak that the fall leads to, one step after the last."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16 means autocast around fp32 weights; auto takes it where the machine has bf16 arithmetic."""
     prompted_happy: float = 0.0
@@ -351,16 +372,39 @@ class TrainSettings(JsonRoundTrip):
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_tokens", "accumulation", "evaluate_every", "vocab_size", "marked_repeats"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name.replace('_', '-')} must be at least 1.")
-        for name in ("learning_rate", "matrix_learning_rate"):
-            if not 0 < getattr(self, name) < 1:
-                raise UsageError(f"{name.replace('_', '-')} must lie between 0 and 1.")
-        for name in ("decay_start", "final_learning_rate", "prompted_happy", "prompted_sad"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name.replace('_', '-')} must lie between 0 and 1.")
-        if not 0 < self.validation_share < 0.5:
-            raise UsageError("validation-share must lie between 0 and 0.5.")
+            self._whole(name, least=1)
+        for name in ("warmup_steps", "sample_every", "seed"):
+            self._whole(name, least=0)
+        if self.threads is not None:
+            self._whole("threads", least=1)
+        for name, below in (("learning_rate", 1), ("matrix_learning_rate", 1), ("validation_share", 0.5)):
+            self._share(name, below, open_ended=True)
+        for name in ("beta1", "beta2", "decay_start", "final_learning_rate", "prompted_happy", "prompted_sad"):
+            self._share(name, 1)
+        for name in ("weight_decay", "clip"):
+            self._share(name, 1000)
+        choices = {
+            "tokenizer": ("gpt2", "bpe"), "optimizer": ("adamw", "muon"), "schedule": ("cosine", "linear", "constant"),
+            "precision": ("auto", "fp32", "bf16"), "stored_as": ("float32", "float16"),
+        }  # fmt: skip
+        for name, words in choices.items():
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name.replace('_', '-')} must be {' or '.join(words)}, not {getattr(self, name)!r}.")
+        for name in ("data", "sample_prompts"):
+            texts = getattr(self, name)
+            if not isinstance(texts, tuple) or not all(isinstance(text, str) and text.strip() for text in texts):
+                raise UsageError(f"{name.replace('_', '-')} must be a list of texts, none of them empty.")
+
+    def _whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if type(value) is not int or value < least:
+            raise UsageError(f"{name.replace('_', '-')} must be a whole number of at least {least}, not {value!r}.")
+
+    def _share(self, name: str, most: float, open_ended: bool = False) -> None:
+        value = getattr(self, name)
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+        if not fits or (open_ended and value in (0, most)):
+            raise UsageError(f"{name.replace('_', '-')} must lie between 0 and {most:g}, and {value!r} does not.")
 
     def model_config(self, vocab_size: int) -> ModelConfig:
         """The model's shape; raises `UsageError` for an unknown preset or a shape that lacks a part."""

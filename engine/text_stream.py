@@ -67,27 +67,33 @@ class WordBan:
     """
 
     def __init__(self, words: Iterable[str], tokenizer: Tokenizer) -> None:
-        self._words = [word.strip().lower() for word in words]
-        self._tokens: dict[str, list[int]] = {}
+        self._words = [word.strip().lower().encode("utf-8", "replace") for word in words]
+        self._tokens: dict[bytes, list[int]] = {}
         if self._words:
             for token in range(tokenizer.vocab_size):
-                text = tokenizer.token_bytes(token).decode("utf-8", "replace").lower()
-                self._tokens.setdefault(text, []).append(token)
+                self._tokens.setdefault(_lower(tokenizer.token_bytes(token)), []).append(token)
 
-    def tokens(self, text: str) -> list[int]:
-        """The tokens that may not follow `text`."""
+    def tokens(self, text: bytes) -> list[int]:
+        """The tokens that may not follow `text`, the UTF-8 bytes of the story's end."""
         if not self._words:
             return []
-        tail = text[-max(map(len, self._words)) - 1 :].lower()
+        tail = _lower(text[-max(map(len, self._words)) - 4 :])
         banned: list[int] = []
         for word in self._words:
-            banned += self._tokens.get(" " + word, [])
+            banned += self._tokens.get(b" " + word, [])
             for begun in range(len(word)):
-                rest_fits = tail.endswith(word[:begun]) if begun else True
-                before = tail[len(tail) - begun - 1 : len(tail) - begun] if len(tail) > begun else ""
-                if rest_fits and not before.isalnum():
+                before = tail[: len(tail) - begun].decode("utf-8", "replace")[-1:]
+                if tail.endswith(word[:begun]) and not before.isalnum():
                     banned += self._tokens.get(word[begun:], [])
         return banned
+
+
+def _lower(data: bytes) -> bytes:
+    """Lower case where the bytes are whole characters; half of one stays as it is."""
+    try:
+        return data.decode().lower().encode()
+    except UnicodeDecodeError:
+        return data.lower()
 
 
 class LoopDetector:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import json
 import lzma
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,9 @@ _GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+
 
 class Tokenizer(Protocol):
     """What every tokenizer here can do."""
+
+    def to_json(self) -> str:
+        """The contents of a `tokenizer.json` with this vocabulary."""
 
     name: str
     """A few words for a person, such as `GPT-2, 50,257 tokens`."""
@@ -62,6 +66,10 @@ class GPT2Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         return _join(self, ids)
+
+    def to_json(self) -> str:
+        """The same vocabulary as a `tokenizer.json`, for other programs that open a checkpoint."""
+        return _gpt2_json()
 
     def token_bytes(self, token: int) -> bytes:
         # Rows that pad the embedding past the vocabulary (50304) stand for nothing.
@@ -99,8 +107,8 @@ class BytePairTokenizer:
             backend = Backend.from_str(text)
         except Exception as error:  # the library raises bare Exception for everything
             raise CheckpointError(f"The tokenizer file {path} is missing or damaged ({error}).") from error
-        if kind != "BPE":
-            raise CheckpointError(f"The tokenizer file {path} holds a {kind} model; only byte-level BPE can be read.")
+        if kind != "BPE" or "ByteLevel" not in repr(backend.decoder):
+            raise CheckpointError(f"The tokenizer file {path} holds no byte-level BPE, the only kind that can be read.")
         return cls(backend)
 
     @classmethod
@@ -156,9 +164,7 @@ def _well_formed(text: str) -> str:
 
 
 @functools.cache
-def _gpt2_encoding() -> object:
-    import tiktoken
-
+def _gpt2_ranks() -> dict[bytes, int]:
     packed = resources.files("engine").joinpath("vocabularies", "gpt2.tiktoken.xz").read_bytes()
     table = lzma.decompress(packed)
     if hashlib.sha256(table).hexdigest() != GPT2_SHA256:
@@ -167,9 +173,46 @@ def _gpt2_encoding() -> object:
     for line in table.splitlines():
         piece, rank = line.split()
         ranks[base64.b64decode(piece)] = int(rank)
+    return ranks
+
+
+@functools.cache
+def _gpt2_encoding() -> object:
+    import tiktoken
+
+    special = {END_OF_TEXT: GPT2Tokenizer.end_id}
     return tiktoken.Encoding(
-        name="gpt2", pat_str=_GPT2_SPLIT, mergeable_ranks=ranks, special_tokens={END_OF_TEXT: 50_256}, explicit_n_vocab=50_257
+        name="gpt2", pat_str=_GPT2_SPLIT, mergeable_ranks=_gpt2_ranks(), special_tokens=special, explicit_n_vocab=50_257
     )
+
+
+@functools.cache
+def _gpt2_json() -> str:
+    """GPT-2's table as merges: each token's two parts are what the merges of lower rank make of its bytes."""
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as Backend
+
+    ranks, symbol = _gpt2_ranks(), {byte: letter for letter, byte in _byte_of_symbol().items()}
+
+    def spelled(data: bytes) -> str:
+        return "".join(symbol[byte] for byte in data)
+
+    merges = [tuple(map(spelled, _parts(token, rank, ranks))) for token, rank in ranks.items() if len(token) > 1]
+    vocabulary = {spelled(token): rank for token, rank in ranks.items()} | {END_OF_TEXT: GPT2Tokenizer.end_id}
+    backend = Backend(models.BPE(vocab=vocabulary, merges=merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    return backend.to_str()
+
+
+def _parts(token: bytes, rank: int, ranks: dict[bytes, int]) -> list[bytes]:
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        pairs = [ranks.get(a + b, rank) for a, b in itertools.pairwise(parts)]
+        at = min(range(len(pairs)), key=pairs.__getitem__)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
 
 
 @functools.cache

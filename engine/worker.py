@@ -55,7 +55,8 @@ class Worker:
         """Serve until `Quit` or the end of the input."""
         self.send(Hello(PROTOCOL, __version__, os.getpid()))
         threading.Thread(target=self._read, daemon=True).start()
-        import engine.checkpoints  # noqa: F401  # torch takes a second: import it while the first command is on its way
+        with contextlib.suppress(Exception):  # a torch that is broken is told in answer to the first command that needs it
+            import engine.checkpoints  # noqa: F401  # torch takes a second: import it while the first command is on its way
 
         while not isinstance(command := self._queue.get(), Quit):
             self._carry_out(command)
@@ -66,19 +67,24 @@ class Worker:
             self._events.flush()
 
     def _read(self) -> None:
-        for line in self._commands:
-            try:
-                command = decode_command(line)
-            except TinyTalesError as error:
-                self.send(Failed(-1, str(error)))
-                continue
-            if isinstance(command, Cancel):
-                self._cancelled.add(command.id)
-            elif isinstance(command, Status):
-                self.send(StatusReport(command.id, self._info, self._generating, _memory()))
-            else:
-                self._queue.put(command)
-        os._exit(0)  # nobody is listening any more; a generation under way has no one to write for
+        try:
+            for line in self._commands:
+                self._hear(line)
+        finally:
+            os._exit(0)  # nobody is listening any more; a generation under way has no one to write for
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            command = decode_command(line)
+        except TinyTalesError as error:
+            self.send(Failed(-1, str(error)))
+            return
+        if isinstance(command, Cancel):
+            self._cancelled.add(command.id)
+        elif isinstance(command, Status):
+            self.send(StatusReport(command.id, self._info, self._generating, _memory()))
+        else:
+            self._queue.put(command)
 
     def _carry_out(self, command: Command) -> None:
         try:
@@ -90,13 +96,11 @@ class Worker:
             self.send(Failed(command.id, str(error), _kind(error)))  # type: ignore[union-attr]
         except BrokenPipeError:
             raise
-        except MemoryError:
-            self.send(Failed(command.id, "There is not enough memory for this.", "error"))  # type: ignore[union-attr]
         except Exception as error:
             import traceback
 
             traceback.print_exc()  # for the log; the person gets one line
-            self.send(Failed(command.id, f"The engine met a fault of its own: {type(error).__name__}: {error}"))  # type: ignore[union-attr]
+            self.send(Failed(command.id, _fault(error)))  # type: ignore[union-attr]
 
     def _load(self, command: Load) -> None:
         from engine.checkpoints import load_checkpoint
@@ -123,7 +127,7 @@ class Worker:
         self.send(Loaded(command.id, self._info, round(time.perf_counter() - begun, 3)))
 
     def _generate(self, command: Generate) -> None:
-        from engine.generate import generate
+        from engine.generation import generate
 
         if self._checkpoint is None:
             raise UsageError("No checkpoint is loaded yet.")
@@ -139,6 +143,15 @@ class Worker:
 def _kind(error: TinyTalesError) -> str:
     kinds = {UsageError: "usage", CheckpointError: "checkpoint", NetworkError: "network"}
     return next((kind for cls, kind in kinds.items() if isinstance(error, cls)), "error")
+
+
+def _fault(error: Exception) -> str:
+    words = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+        return "There is not enough memory for this; try a smaller model, a shorter story or another device."
+    if isinstance(error, ImportError):
+        return f"A part of the installation is missing or broken ({words}); install tinytales-tui again."
+    return f"The engine met a fault of its own: {type(error).__name__}: {words}."
 
 
 def _memory() -> int:

@@ -24,7 +24,10 @@ def test_the_pictures_and_files_it_points_to_are_there() -> None:
 
 
 def test_its_options_exist() -> None:
-    commands = ["", *{line.split()[1] for line in LINES if line.startswith("tinytales-tui ") and not line.split()[1].startswith("-")}]
+    commands = [
+        "",
+        *{line.split()[1] for line in LINES if line.startswith("tinytales-tui ") and not line.split()[1].startswith("-")},
+    ]
     shown = ""
     for command in commands:
         arguments = [sys.executable, "-m", "tinytales_tui", *command.split(), "--help"]

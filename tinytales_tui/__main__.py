@@ -10,11 +10,12 @@ def main() -> None:
     if len(sys.argv) == 1:
         # Nothing was asked for: the app opens, without the 60 ms that the option parser takes to import.
         from tinytales_tui.options import AppOptions
+        from tinytales_tui.report import report
         from tinytales_tui.start import open_app
         from tinytales_tui.terminal import detect
 
         if detect().problem is None:
-            sys.exit(open_app(AppOptions()))
+            sys.exit(report(lambda: open_app(AppOptions())))
     from tinytales_tui.cli import run
 
     sys.exit(run(sys.argv[1:]))

@@ -6,6 +6,8 @@ imported. On a terminal a single story streams token by token.
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 import tempfile
@@ -18,13 +20,12 @@ from engine.errors import TinyTalesError, UsageError
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason
+from tinytales_tui.report import INTERRUPTED
 from tinytales_tui.story import StoryRecord
 from tinytales_tui.text import safe_text
 
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def run_batch(options: BatchOptions) -> int:
     with _Interrupt() as interrupt:
         for prompt in _prompts(options.prompt):
             request = GenerationRequest(topic=prompt, ending=ending, sampling=writer.sampling, count=options.count)  # type: ignore[arg-type]
+            interrupt.gentle = True
             writer.write(request, interrupt)
+            interrupt.gentle = False
             if interrupt.came:
                 break
         if not writer.written and not interrupt.came:
@@ -94,6 +97,8 @@ def _check_writable(path: Path) -> None:
     try:
         if path.exists() and not path.is_file():  # a device or a pipe is written to as it is
             return
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "", str(path))
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError as error:
@@ -121,9 +126,10 @@ def _prompts(prompt: str) -> Iterator[str]:
 
 
 class _Interrupt:
-    """Turns the first Ctrl-C into a flag that ends the story within a token; a second one ends the program."""
+    """While `gentle`, turns the first Ctrl-C into a flag that ends the story within a token; else it ends the program."""
 
     came = False
+    gentle = False
 
     def __enter__(self) -> _Interrupt:
         self._before = signal.signal(signal.SIGINT, self._catch)
@@ -133,7 +139,7 @@ class _Interrupt:
         signal.signal(signal.SIGINT, self._before)
 
     def _catch(self, *_: object) -> None:
-        if self.came:
+        if self.came or not self.gentle:
             raise KeyboardInterrupt
         self.came = True
 
@@ -151,7 +157,7 @@ class _Writer:
 
     def write(self, request: GenerationRequest, interrupt: _Interrupt) -> None:
         """Generate the stories of a request and put each out in order, as soon as it and those before it are whole."""
-        from engine.generate import generate
+        from engine.generation import generate
         from engine.protocol import Finished, Started, Token
 
         texts: list[list[str]] = [[] for _ in range(request.count)]
@@ -195,7 +201,7 @@ class _Writer:
         if self.options.tidy:
             from engine.postprocess import tidy
 
-            story = tidy(story, cut_off=end.reason != "end of text")
+            story = tidy(story, end.reason != "end of text", before=request.topic if request.ending is None else "")
         record = StoryRecord(
             prompt=request.topic,
             ending=request.ending,

@@ -6,20 +6,16 @@ Imports neither Textual nor torch by itself: each command imports what it needs,
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.errors import NetworkError, TinyTalesError, UsageError
+from engine.errors import UsageError
 from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
 from engine.version import __version__
-
-DONE, FAILED, WRONG_USAGE, TRY_AGAIN, INTERRUPTED = 0, 1, 2, 3, 130
+from tinytales_tui.report import report
 
 app = typer.Typer(
     name="tinytales-tui",
@@ -31,6 +27,17 @@ app = typer.Typer(
 
 _LIMITS = ranges(SamplingSettings)
 _STORY, _SAMPLING, _OUTPUT, _ENGINE, _SCREEN = "The story", "Sampling", "Output", "Engine", "The app's screen"
+
+
+_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads"}
+_APP_OPTIONS = _ENGINE_OPTIONS | {"--engine", "--theme", "--ascii", "--low-bandwidth", "--mouse"}
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The options that stand on the command line, by their long names, in the order of the help."""
+    long_names = {parameter.name: max(parameter.opts, key=len) for parameter in context.command.params if parameter.name}
+    sources = {name: context.get_parameter_source(name) for name in long_names}
+    return [option for name, option in long_names.items() if getattr(sources[name], "name", "") == "COMMANDLINE"]
 
 
 def _sampling_option(*names: str, setting: str) -> Any:
@@ -189,17 +196,20 @@ def start(
     if version:
         print(f"tinytales-tui {__version__}")
         raise typer.Exit
+    given = _given(context)
     if context.invoked_subcommand is not None:
+        if given:
+            raise UsageError(
+                f"{given[0]} does not belong before {context.invoked_subcommand}; put that command's options after it."
+            )
         return
     if prompt is None:
-        given = {
-            "--ending": ending is not None, "--raw": raw, "--json": json_lines, "--output": output is not None, "--count": count != 1,
-            "--seed": seed is not None, "--preset": preset is not None, "--stop": bool(stop), "--ban": bool(ban), "--tidy": tidy,
-        }  # fmt: skip
-        if alone := [name for name, is_given in given.items() if is_given]:
+        if alone := [option for option in given if option not in _APP_OPTIONS]:
             raise UsageError(f"{alone[0]} belongs to --prompt; say what the story is about, as in --prompt 'a brave knight'.")
         _open_app(checkpoint, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
         return
+    if unused := [option for option in given if option in _APP_OPTIONS - _ENGINE_OPTIONS]:
+        raise UsageError(f"{unused[0]} belongs to the app and has no meaning beside --prompt.")
     from tinytales_tui.batch import BatchOptions, run_batch
 
     changes = {
@@ -318,48 +328,4 @@ def train(
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and return its exit code; nothing that goes wrong ends in a traceback."""
-    from tinytales_tui.output import drop_output
-    from tinytales_tui.text import one_line
-
-    try:
-        result = app(list(arguments), prog_name="tinytales-tui", standalone_mode=False)
-        code = result if isinstance(result, int) else DONE
-        sys.stdout.flush()
-        return code
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except BrokenPipeError:
-        drop_output()
-        return DONE
-    except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # the option parser answers a closed pipe by leaving with 1
-            drop_output()
-            return DONE
-        return leaving.code if isinstance(leaving.code, int) else FAILED
-    except TinyTalesError as error:
-        return _say(str(error), _code(error))
-    except OSError as error:
-        from tinytales_tui.paths import reason
-
-        where = f"{error.filename}: " if error.filename else ""
-        drop_output()
-        return _say(f"{where}{reason(error)}.", FAILED)
-    except Exception as error:
-        if hasattr(error, "format_message"):  # a wrong option, in the words of the option parser
-            return _say(f"{one_line(error.format_message(), 300).rstrip('.')}. See tinytales-tui --help.", WRONG_USAGE)
-        if os.environ.get("TINYTALES_DEBUG"):
-            raise
-        fault = one_line(f"{type(error).__name__}: {error}", 300)
-        return _say(f"The program met a fault of its own ({fault}). With TINYTALES_DEBUG=1 it shows where.", FAILED)
-
-
-def _code(error: TinyTalesError) -> int:
-    return WRONG_USAGE if isinstance(error, UsageError) else TRY_AGAIN if isinstance(error, NetworkError) else FAILED
-
-
-def _say(sentence: str, code: int) -> int:
-    from tinytales_tui.output import note
-
-    with contextlib.suppress(OSError):
-        note(f"tinytales-tui: {sentence}")
-    return code
+    return report(lambda: app(list(arguments), prog_name="tinytales-tui", standalone_mode=False))

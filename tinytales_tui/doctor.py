@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import TinyTalesError
 from engine.version import __version__
 from tinytales_tui import paths, terminal
 from tinytales_tui.text import safe_text
@@ -34,12 +33,14 @@ class Check:
 
 def run_doctor(as_json: bool) -> int:
     """Print all checks; 1 if one that is needed failed."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a locale without × must not hide the rest
     checks: list[Check] = []
     for name, look in _LOOKS.items():
         try:
             found = look()
-        except (TinyTalesError, OSError, ImportError) as error:
-            found = Check(name, False, str(error), {})
+        except Exception as error:  # whatever is broken is a finding
+            found = Check(name, False, str(error) or type(error).__name__, {})
         checks.append(found)
         if not as_json:
             print(_line(found), flush=True)
@@ -127,7 +128,7 @@ def _story_model() -> Check:
     parameters = checkpoint.network.parameter_count()
     use_threads(None, parameters)
     loaded = time.perf_counter() - begun
-    sampling = SamplingSettings(temperature=0.0, max_tokens=60, stop=(". ", ".\n", "! "))
+    sampling = SamplingSettings(temperature=0.0, max_tokens=60, stop=("\n",))
     request = GenerationRequest(topic="a lost dog", ending="happy", sampling=sampling)
     events = list(generate(checkpoint, request))
     sentence = "".join(event.text for event in events if isinstance(event, Token | Finished)).strip()
@@ -139,7 +140,7 @@ def _story_model() -> Check:
         "tokens_per_s": end.tokens_per_s,
         "sentence": sentence,
     }
-    says = f"{parameters / 1e6:.1f}M parameters, loaded in {loaded:.1f} s, {end.tokens_per_s:,.0f} tokens/s: “{sentence}.”"
+    says = f"{parameters / 1e6:.1f}M parameters, loaded in {loaded:.1f} s, {end.tokens_per_s:,.0f} tokens/s: “{sentence}”"
     return Check("story model", bool(sentence), says, facts)
 
 

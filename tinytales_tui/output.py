@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,8 +15,9 @@ _HIDDEN = re.compile("[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2
 
 
 def note(line: str) -> None:
-    """A line of narration."""
-    print(safe_text(line), file=sys.stderr, flush=True)
+    """A line of narration; where nobody can hear it any more, the work goes on without."""
+    with contextlib.suppress(OSError):
+        print(safe_text(line), file=sys.stderr, flush=True)
 
 
 def quiet(line: str) -> None:

@@ -14,7 +14,7 @@ def data_folder() -> Path:
     """The folder under which everything of our own lies."""
     home = os.environ.get("TINYTALES_HOME", "").strip()
     if home:
-        return Path(home).expanduser().absolute()
+        return Path(os.path.expanduser(home)).absolute()  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("tinytales-tui", appauthor=False))
@@ -68,8 +68,8 @@ def shown(path: Path) -> str:
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your share of the disk is used up",
-    errno.EACCES: "it may not be written to",
-    errno.EPERM: "it may not be written to",
+    errno.EACCES: "you have no permission",
+    errno.EPERM: "you have no permission",
     errno.EROFS: "the disk is read-only",
     errno.ENOENT: "the folder does not exist",
     errno.EEXIST: "a file is in the way",

@@ -89,6 +89,9 @@ def config_from_hub(data: dict[str, Any]) -> ModelConfig:
     """The decoder's shape from a `config.json` of type llama or gpt2; KeyError, TypeError or ValueError where it makes no sense."""
     kind = data.get("model_type")
     if kind == "llama":
+        rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
+        if data.get("hidden_act", "silu") != "silu" or rope.get("rope_type", "default") != "default":
+            raise CheckpointError("A Llama with another activation than SiLU or with scaled rotary positions cannot be read.")
         width, heads = data["hidden_size"], data["num_attention_heads"]
         shared, size = data.get("num_key_value_heads"), data.get("head_dim")
         return llama_config(
@@ -100,7 +103,7 @@ def config_from_hub(data: dict[str, Any]) -> ModelConfig:
             data["intermediate_size"],
             kv_heads=None if shared == heads else shared,
             head_dim=None if size is None or size * heads == width else size,
-            rope_theta=float(data.get("rope_theta", 10_000.0)),
+            rope_theta=float(rope.get("rope_theta", data.get("rope_theta", 10_000.0))),
             norm_eps=float(data["rms_norm_eps"]),
             tied_head=bool(data.get("tie_word_embeddings", False)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -43,7 +44,7 @@ def load_checkpoint(source: str | Path | None = None, *, device: str | None = No
 
 def locate(source: str) -> tuple[Path, str]:
     """The folder that holds a checkpoint, and a short name for it; downloads what is named by a Hub id and not yet there."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
     if path.is_file():
         path = path.parent
     if path.is_dir():

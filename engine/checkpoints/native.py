@@ -2,7 +2,7 @@
 
     config.json            model_type llama or gpt2: transformers opens the folder as it is
     model.safetensors      weights in float32 or float16
-    tokenizer.json         byte-level BPE (a GPT-2 vocabulary needs none: it travels in the package)
+    tokenizer.json         byte-level BPE; for GPT-2's vocabulary it is there for others, and the package's own table is used
     tinytales.json         prompt style, recommended sampling, losses, provenance
 
 Nothing in a folder is executed or believed: sizes are checked against the shape before any memory is taken, weights must be
@@ -74,31 +74,42 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder whole or not at all: made aside, fsynced, renamed; one that stands there is replaced.
 
+    A crash in the instant between the two renames leaves the old one as a hidden `.….old` folder beside; it is never deleted before
+    the new one has its name.
+
     `card` becomes `tinytales.json` beside prompt style and sampling. Raises OSError where the disk says no.
     """
     config = network.config
     tensors = {name: tensor.to("cpu", dtype) for name, tensor in layout.to_hub(config, network.state_dict()).items()}
-    contents = {"format": 1, "prompt_style": style.to_json(), "sampling": sampling.to_json() if sampling else None, **card}
+    kind = "gpt2" if isinstance(tokenizer, GPT2Tokenizer) else "bpe"
+    contents = {
+        "format": 1,
+        "tokenizer": kind,
+        "prompt_style": style.to_json(),
+        "sampling": sampling.to_json() if sampling else None,
+        **card,
+    }
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    old = aside.with_suffix(".old")
     try:
         files.write_json(aside / "config.json", layout.hub_config(config, tokenizer.end_id))
         files.write_bytes(aside / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        if isinstance(tokenizer, BytePairTokenizer):
-            files.write_text(aside / "tokenizer.json", tokenizer.to_json())
-            files.write_json(aside / "tokenizer_config.json", _tokenizer_config(config))
+        files.write_text(aside / "tokenizer.json", tokenizer.to_json())
+        files.write_json(aside / "tokenizer_config.json", _tokenizer_config(config))
         files.write_json(aside / "tinytales.json", contents)
         aside.chmod(0o755)
         if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-            folder.rename(old / folder.name)
-            aside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            aside.rename(folder)
+            folder.rename(old)
+        aside.rename(folder)
     except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    finally:
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
     files.sync_folder(folder.parent)
 
 
@@ -123,16 +134,18 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
     shape = _read_json(folder / "config.json")
     try:
         config = layout.config_from_hub(shape)
-    except (KeyError, TypeError, ValueError, TinyTalesError) as error:
+        _refuse_absurd(config, folder / "config.json")
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, TinyTalesError) as error:
         raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({_reason(error)}).") from error
-    _refuse_absurd(config, folder / "config.json")
     style = PromptStyle.from_json(card.get("prompt_style"))
     try:
         sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
-    except (TinyTalesError, TypeError) as error:
+    except (TinyTalesError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
-    has_own = (folder / "tokenizer.json").is_file()
-    tokenizer: Tokenizer = BytePairTokenizer.load(folder / "tokenizer.json") if has_own else GPT2Tokenizer()
+    gpt2 = card.get("tokenizer") == "gpt2"
+    tokenizer: Tokenizer = GPT2Tokenizer() if gpt2 else BytePairTokenizer.load(folder / "tokenizer.json")
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."
@@ -144,7 +157,9 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
     if config.tied_head:
         network.head.weight = network.embedding.weight
     network.eval().requires_grad_(False)
-    return Checkpoint(network, tokenizer, style, name, source, shape["model_type"], sampling, card=card)
+    spare = config.vocab_size - tokenizer.vocab_size
+    warnings = [f"The model has {spare:,} rows that its tokenizer has no token for; they are never written."] * (spare > 0)
+    return Checkpoint(network, tokenizer, style, name, source, shape["model_type"], sampling, warnings=warnings, card=card)
 
 
 def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -180,7 +195,7 @@ def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, 
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(" ".join(name.split()) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _header_length(path: Path) -> int:

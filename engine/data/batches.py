@@ -70,7 +70,7 @@ def _pieces(story: np.ndarray, prompt: np.ndarray | None, context: int, end: int
     silent = len(prompt) if prompt is not None else 0
     yield whole[: context + 1], silent
     for start in range(context, len(whole) - 1, context):
-        yield whole[start : start + context + 1], 0
+        yield whole[start : start + context + 1], max(0, silent - start)
 
 
 def batches(

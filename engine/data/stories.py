@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def _read(path: Path) -> Iterator[Record]:
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text.") from error
@@ -72,7 +73,7 @@ def _plain(text: str) -> Iterator[Record]:
 
 
 def _json_lines(path: Path, text: str) -> Iterator[Record]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -82,8 +83,9 @@ def _json_lines(path: Path, text: str) -> Iterator[Record]:
             raise UsageError(f"{path}, line {number}, is not a JSON object with a story.") from error
         if not isinstance(story, str) or not story.strip():
             raise UsageError(f"{path}, line {number}, has no text in its story.")
+        story = story.encode("utf-8", "replace").decode()  # JSON can hold half a surrogate pair, which no tokenizer takes
         yield Record(
             story.strip(),
-            topic.strip() if isinstance(topic, str) and topic.strip() else None,
+            topic.encode("utf-8", "replace").decode().strip() if isinstance(topic, str) and topic.strip() else None,
             ending if ending in ("happy", "sad") else None,
         )

@@ -61,9 +61,7 @@ def evaluate(model: Decoder, tokenizer: Tokenizer, style: PromptStyle, stories: 
         windows.append((whole[: context + 1], 0))
         stride = max(1, context // 2)
         for start in range(stride, len(whole) - context + stride - 1, stride):
-            seen = context - stride  # targets of this window that the one before has already counted
-            if start + seen + 1 < len(whole):
-                windows.append((whole[start : start + context + 1], seen))
+            windows.append((whole[start : start + context + 1], context - stride))  # the window before counted as many targets
     windows = [w for w in windows if len(w[0]) > 1]
     windows.sort(key=lambda w: len(w[0]))
     device = model.embedding.weight.device

@@ -17,7 +17,7 @@ from engine.checkpoints.native import Checkpoint
 from engine.data.stories import Record
 from engine.errors import UsageError
 from engine.evaluation.endings import EndingJudge
-from engine.generate import generate
+from engine.generation import generate
 from engine.protocol import Finished, Token
 from engine.settings import SAMPLING_PRESETS, Ending, GenerationRequest, SamplingSettings
 

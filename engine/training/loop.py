@@ -73,8 +73,13 @@ def train(settings: TrainSettings, folder: Path, say: Say = lambda line: None) -
         "parameters": network.parameter_count(),
     }
     run = RunDirectory.create(folder, {"settings": settings.to_json(), "model": config.to_json(), **facts})
-    say(f"{network.parameter_count():,} parameters on {device}; writing to {folder}.")
-    trainer = _Trainer(settings, network, tokenizer, style, examples, [r.story for r in validation], run, facts, say)
+
+    def tell(line: str) -> None:
+        run.log(line)
+        say(line)
+
+    tell(f"{network.parameter_count():,} parameters on {device}; writing to {folder}.")
+    trainer = _Trainer(settings, network, tokenizer, style, examples, [r.story for r in validation], run, facts, tell)
     return trainer.run_all()
 
 
@@ -119,6 +124,8 @@ class _Trainer:
         self.optimizers = make_optimizers(network, settings)
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and supports_bf16(self.device))
         self.best: Loss | None = None
+        self.measured: tuple[int, Loss] | None = None
+        """The last validation, and the step it was made at."""
         self.tokens = 0
         self.step = 0
 
@@ -184,12 +191,12 @@ class _Trainer:
                     f"step {self.step:,}/{self.settings.steps:,}  loss {mean:.4f}  {speed:,.0f} tokens/s  {left / 60:.0f} min left"
                 )
                 losses, norms, since, counted = [], [], now, self.tokens
+            paused = time.perf_counter()
             if self.step % self.settings.evaluate_every == 0 or self.step == self.settings.steps:
                 self._validate()
-                since = time.perf_counter()
             if self.settings.sample_every and self.step % self.settings.sample_every == 0:
                 write_samples(self._checkpoint(), self.settings, self.run, self.step)
-                since = time.perf_counter()
+            since += time.perf_counter() - paused  # the speed is that of training alone
 
     def _one_step(self, stream: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
         """One optimizer step; returns the mean loss in nats a token and the gradient norm before clipping."""
@@ -218,6 +225,7 @@ class _Trainer:
     def _validate(self) -> None:
         loss = evaluate(self.network, self.tokenizer, self.style, self.validation)
         self.run.metric(self.step, self.tokens, val_loss=loss.nats_per_token, val_bits_per_byte=loss.bits_per_byte)
+        self.measured = (self.step, loss)
         better = self.best is None or loss.bits_per_byte < self.best.bits_per_byte
         self.say(f"step {self.step:,}: validation {loss.bits_per_byte:.4f} bits a byte{', the best so far' if better else ''}")
         if better:
@@ -228,7 +236,7 @@ class _Trainer:
         card = {
             "step": self.step,
             "tokens": self.tokens,
-            "validation": self.best.to_json() if self.best else None,
+            "validation": self.measured[1].to_json() if self.measured and self.measured[0] == self.step else None,
             "provenance": self.facts,
             "training": self.settings.to_json(),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.checkpoints import Checkpoint
-from engine.generate import generate
+from engine.generation import generate
 from engine.protocol import Finished, Token
 from engine.runs import RunDirectory
 from engine.settings import GenerationRequest, SamplingSettings, TrainSettings

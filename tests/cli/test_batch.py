@@ -145,6 +145,9 @@ def test_tidy_changes_no_word(tiny: list[str]) -> None:
         (["--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
         (["--json"], 2, "belongs to --prompt"),
+        (["--temperature", "0.5"], 2, "belongs to --prompt"),
+        (["--prompt", "x", "--theme", "nord"], 2, "belongs to the app"),
+        (["--checkpoint", "nowhere", "doctor"], 2, "before doctor"),
         ([], 2, "needs a terminal"),
     ],
 )  # fmt: skip

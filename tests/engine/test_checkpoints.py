@@ -13,14 +13,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from small import save_tiny, tiny_config, tiny_loaded, tiny_model, tiny_tokenizer
+from small import SENTENCES, save_tiny, tiny_config, tiny_loaded, tiny_model, tiny_tokenizer
 
 import engine
 from engine.checkpoints.native import save_checkpoint
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
 from engine.prompts import PromptStyle
 from engine.settings import MODEL_PRESETS, SAMPLING_PRESETS, SamplingSettings
-from engine.tokenizer import GPT2Tokenizer
+from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer
 
 IDS = torch.randint(0, 320, (2, 14), generator=torch.Generator().manual_seed(4))
 
@@ -47,11 +47,33 @@ def test_every_preset_goes_out_and_comes_back(tmp_path: Path, preset: str) -> No
     assert loaded.config == config and torch.equal(loaded.network(IDS), network(IDS))
 
 
-def test_a_gpt2_vocabulary_needs_no_file(tmp_path: Path) -> None:
-    network = tiny_model(tiny_config("learned", vocab_size=50_257))
+def test_a_gpt2_vocabulary_padded_to_a_round_number(tmp_path: Path) -> None:
+    network = tiny_model(tiny_config("learned", vocab_size=50_304))
     save_checkpoint(tmp_path / "m", network, GPT2Tokenizer(), PromptStyle(), {})
-    assert not (tmp_path / "m" / "tokenizer.json").exists()
-    assert isinstance(engine.load_checkpoint(tmp_path / "m").tokenizer, GPT2Tokenizer)
+    loaded = engine.load_checkpoint(tmp_path / "m")
+    assert isinstance(loaded.tokenizer, GPT2Tokenizer) and "47 rows" in loaded.warnings[0]
+    for text in ("Once upon a time, it's Lily's 3.14 piñata 日本 🙂\n\n  x", *SENTENCES[:5]):  # the file is for others to read
+        assert BytePairTokenizer.load(tmp_path / "m" / "tokenizer.json").encode(text) == loaded.tokenizer.encode(text)
+
+
+def test_a_save_that_is_interrupted_between_its_renames_keeps_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny_loaded("rope", seed=1)
+    save_checkpoint(tmp_path / "m", made.network, made.tokenizer, made.prompt_style, {"step": 1})
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path / "m", made.network, made.tokenizer, made.prompt_style, {"step": 2})
+    monkeypatch.undo()
+    assert engine.load_checkpoint(tmp_path / "m", device="cpu").card["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 def test_half_width_weights_load_as_float32(tmp_path: Path) -> None:
@@ -179,7 +201,9 @@ def test_weights_that_are_no_numbers(folder: Path) -> None:
     [
         {"vocab_size": 10**12}, {"num_hidden_layers": -1}, {"hidden_size": "wide"}, {"num_attention_heads": 0}, {"model_type": "bert"},
         {"num_hidden_layers": 10**9}, {"rms_norm_eps": None}, {"num_key_value_heads": 3}, {"max_position_embeddings": 0},
-        {"intermediate_size": 10**9}, {"head_dim": 7}, {"num_key_value_heads": [4]},
+        {"intermediate_size": 10**9}, {"intermediate_size": 672.0}, {"rope_theta": -1}, {"rms_norm_eps": float("nan")},
+        {"hidden_act": "gelu"}, {"rope_scaling": {"rope_type": "linear"}}, {"rope_parameters": "x"},
+        {"head_dim": 7}, {"num_key_value_heads": [4]},
     ],
 )  # fmt: skip
 def test_absurd_configs(folder: Path, values: dict[str, object]) -> None:

@@ -12,7 +12,7 @@ from small import SHAPES, tiny_loaded, tiny_tokenizer
 
 from engine.checkpoints.native import Checkpoint
 from engine.errors import UsageError
-from engine.generate import fit_to_context, generate
+from engine.generation import fit_to_context, generate
 from engine.prompts import PromptStyle, prompt_ids
 from engine.protocol import Done, Finished, Started, Token
 from engine.settings import GenerationRequest, SamplingSettings
@@ -190,6 +190,16 @@ def test_no_run_of_tokens_stands_twice_when_that_is_asked() -> None:
     ids = tokens_of(list(generate(checkpoint, GenerationRequest(opening="Mia", sampling=sampling))))
     pairs = list(itertools.pairwise(ids))
     assert len(pairs) == len(set(pairs))
+
+
+def test_penalties_see_the_given_words_whichever_field_they_came_in() -> None:
+    checkpoint = tiny_loaded("rope", context=64)
+    sampling = SamplingSettings(temperature=0.0, repetition_penalty=1.9, no_repeat_ngram=2, max_tokens=30)
+    texts = [
+        text_of(list(generate(checkpoint, GenerationRequest(sampling=sampling, **{field: "Mia found a kite. Mia found"}))))
+        for field in ("topic", "opening")
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_requests_that_cannot_be_carried_out() -> None:

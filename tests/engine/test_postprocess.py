@@ -34,12 +34,27 @@ def test_spaces_and_capitals(before: str, after: str) -> None:
         ('It rained. "Come in!', 'It rained. "Come in!'),
         ("the fox ran to the", "The fox ran to the…"),
         ("It rained.", "It rained."),
+        ("It rained. He met Mr. Sm", "It rained."),
         ('He said, "It rained. We', 'He said, "It rained."'),
         ("", ""),
     ],
 )
 def test_a_last_sentence_that_was_cut_off(before: str, after: str) -> None:
     assert tidy(before, cut_off=True) == after
+
+
+@pytest.mark.parametrize(
+    ("before", "story", "after"),
+    [
+        ("Once upon a", " time , there was a cat. it sat", " time, there was a cat."),
+        ("Once upon a ", "time there was a cat.", "time there was a cat."),
+        ("It rained.", " the cat sat .", " The cat sat."),
+        ("It rained. the cat", " sat .", " sat."),
+        ("One day", "", ""),
+    ],
+)
+def test_a_story_that_goes_on_from_given_words(before: str, story: str, after: str) -> None:
+    assert tidy(story, cut_off=True, before=before) == after
 
 
 @given(st.text("abC .,!?\"\n'’é", max_size=80), st.booleans())

@@ -108,6 +108,7 @@ def test_the_kept_distribution_equals_that_of_transformers(values: dict[str, flo
     [
         {"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 1.5}, {"top_k": -1}, {"max_tokens": 0}, {"seed": -4},
         {"stop": ("",)}, {"min_tokens": 50, "max_tokens": 20}, {"banned_words": (" ",)}, {"top_k": "5"},
+        {"max_tokens": 150.5}, {"seed": 1.5}, {"stop": (5,)}, {"banned_words": "cat"}, {"top_k": 10**400}, {"stop_loops": 1},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_in_one_sentence(wrong: dict[str, object]) -> None:

@@ -51,16 +51,23 @@ def test_text_that_may_become_a_stop_string_is_held_back() -> None:
 def test_banned_words_whatever_their_case_and_pieces() -> None:
     tokenizer = tiny_tokenizer()
     ban = WordBan(["Kite"], tokenizer)
-    for text, token in itertools.product(("a ", "A blue kit", "ki", 'He said "KIT'), range(1, tokenizer.vocab_size)):
-        after = text + tokenizer.token_bytes(token).decode("utf-8", "replace")
+    for text, token in itertools.product((b"a ", b"A blue kit", b"ki", b'He said "KIT'), range(1, tokenizer.vocab_size)):
+        after = (text + tokenizer.token_bytes(token)).decode("utf-8", "replace")
         if token in ban.tokens(text):
             assert "kite" in after.lower().replace('"', " ").split()
-    assert any(tokenizer.token_bytes(token) == b"e" for token in ban.tokens("a blue kit"))
-    assert not ban.tokens("a mastodon skit")
+    assert any(tokenizer.token_bytes(token) == b"e" for token in ban.tokens(b"a blue kit"))
+    assert not ban.tokens(b"a mastodon skit")
+
+
+def test_banned_words_of_letters_that_a_token_splits() -> None:
+    ban, tokenizer = WordBan(["café", "Été"], tiny_tokenizer()), tiny_tokenizer()
+    after_half = ban.tokens(b"a caf" + "é".encode()[:1])
+    assert [tokenizer.token_bytes(token) for token in after_half] == ["é".encode()[1:]]
+    assert not ban.tokens("a décaf".encode() + "é".encode()[:1])
 
 
 def test_no_words_no_bans() -> None:
-    assert WordBan([], tiny_tokenizer()).tokens("a kit") == []
+    assert WordBan([], tiny_tokenizer()).tokens(b"a kit") == []
 
 
 def loops_after(ids: list[int]) -> int | None:

@@ -305,7 +305,20 @@ def test_recipes() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"model": "bert"}, {"model": "llama", "width": None}, {"validation_share": 0.9}, {"learning_rate": 0.0}]
+    "wrong",
+    [
+        {"optimizer": "Muon"},
+        {"schedule": "cosin"},
+        {"steps": 20.5},
+        {"seed": -1},
+        {"stored_as": "fp16"},
+        {"sample_prompts": ("",)},
+        {"beta1": 2},
+        {"model": "bert"},
+        {"model": "llama", "width": None},
+        {"validation_share": 0.9},
+        {"learning_rate": 0.0},
+    ],
 )
 def test_settings_that_make_no_sense(data: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):

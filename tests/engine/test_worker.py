@@ -141,14 +141,12 @@ def test_a_generation_cancelled_before_its_turn_writes_nothing(worker: Process, 
 def test_lines_that_are_no_messages(worker: Process) -> None:
     assert worker.process.stdin
     worker.event()
-    for junk in (
-        b"hello\n",
-        b"{}\n",
-        b'{"type":"Generate","id":1}\n',
-        b'{"type":"Load"}\n',
-        b"[" * 100_000 + b"\n",
-        b"\xff\xfe\n",
-    ):
+    junk_lines = [
+        *(b"hello\n", b"{}\n", b"[" * 100_000 + b"\n", b"\xff\xfe\n", b'{"type":"Load"}\n', b'{"type":"Cancel","id":[1]}\n'),
+        *(b'{"type":"Generate","id":1}\n', b'{"type":"Generate","id":1,"request":{"topic":5}}\n'),
+        b'{"type":"Generate","id":1,"request":{"topic":"x","sampling":{"top_k":1e400}}}\n',
+    ]
+    for junk in junk_lines:
         worker.process.stdin.write(junk)
         worker.process.stdin.flush()
         answer = worker.event()

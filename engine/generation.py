@@ -24,6 +24,8 @@ from engine.protocol import Done, Finished, Started, Token
 from engine.settings import GenerationRequest, SamplingSettings, StopReason
 from engine.text_stream import CharacterStream, LoopDetector, StopMatcher, WordBan
 
+TAIL_BYTES = 400
+"""How much of a story's end is kept to look for the beginning of a banned word."""
 GenerationEvent = Started | Token | Finished | Done
 
 
@@ -42,10 +44,10 @@ def generate(
     if not ids:
         raise UsageError("There is nothing to go on from: the opening has no text in it.")
     yield Started(id, len(ids), checkpoint.config.context, seed, text)
-    opening = checkpoint.tokenizer.encode(request.opening) if request.opening else []
+    given = request.opening or (request.topic if request.ending is None else "")
     bans = WordBan(request.sampling.banned_words, checkpoint.tokenizer)
     stories = [
-        _Story(id, number, seed + number, len(ids), checkpoint, request.sampling, bans, opening, request.opening, begun)
+        _Story(id, number, seed + number, len(ids), checkpoint, request.sampling, bans, given, begun)
         for number in range(request.count)
     ]
     yield from _write(checkpoint, fit_to_context(ids, checkpoint.config.context), stories, cancelled)
@@ -116,15 +118,14 @@ class _Story:
         checkpoint: Checkpoint,
         settings: SamplingSettings,
         bans: WordBan,
-        opening_ids: list[int],
-        opening: str,
+        given: str,
         begun: float,
     ) -> None:
         self.id, self.number, self.seed, self.prompt_tokens, self.settings = id, number, seed, prompt_tokens, settings
         self.tokenizer, self.bans, self.begun = checkpoint.tokenizer, bans, begun
         self.generator = torch.Generator().manual_seed(seed)
-        self.ids = list(opening_ids)  # what penalties look at: the story's own text, not the story prompt
-        self.tail = opening[-200:]
+        self.ids = checkpoint.tokenizer.encode(given)  # what penalties look at: the story's own text, not the story prompt
+        self.tail = given.encode("utf-8", "replace")[-TAIL_BYTES:]
         self.drawn = 0
         self.last = -1
         self.reason: StopReason | None = None
@@ -144,8 +145,9 @@ class _Story:
             yield self.finish("end of text")
             return
         self.ids.append(token)
-        characters = self.characters.feed(self.tokenizer.token_bytes(token))
-        self.tail = (self.tail + characters)[-200:]
+        data = self.tokenizer.token_bytes(token)
+        self.tail = (self.tail + data)[-TAIL_BYTES:]
+        characters = self.characters.feed(data)
         yield Token(self.id, self.number, token, self.stops.feed(characters), logprob, now)
         if self.stops.matched:
             yield self.finish("stop string")
