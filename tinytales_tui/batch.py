@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import TinyTalesError, UsageError
+from engine.interrupt import Interrupt
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason
@@ -60,7 +60,7 @@ def run_batch(options: BatchOptions) -> int:
         say(warning)
     ending = _ending(options, checkpoint, say)
     writer = _Writer(options, checkpoint, say)
-    with _Interrupt() as interrupt:
+    with Interrupt(gentle=False) as interrupt:
         for prompt in _prompts(options.prompt):
             request = GenerationRequest(topic=prompt, ending=ending, sampling=writer.sampling, count=options.count)  # type: ignore[arg-type]
             interrupt.gentle = True
@@ -125,25 +125,6 @@ def _prompts(prompt: str) -> Iterator[str]:
             yield text
 
 
-class _Interrupt:
-    """While `gentle`, turns the first Ctrl-C into a flag that ends the story within a token; else it ends the program."""
-
-    came = False
-    gentle = False
-
-    def __enter__(self) -> _Interrupt:
-        self._before = signal.signal(signal.SIGINT, self._catch)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _catch(self, *_: object) -> None:
-        if self.came or not self.gentle:
-            raise KeyboardInterrupt
-        self.came = True
-
-
 class _Writer:
     """Takes requests, runs them, and puts the stories where they belong."""
 
@@ -155,7 +136,7 @@ class _Writer:
         self.written = 0
         self.kept: list[str] = []
 
-    def write(self, request: GenerationRequest, interrupt: _Interrupt) -> None:
+    def write(self, request: GenerationRequest, interrupt: Interrupt) -> None:
         """Generate the stories of a request and put each out in order, as soon as it and those before it are whole."""
         from engine.generation import generate
         from engine.protocol import Finished, Started, Token

@@ -2,13 +2,14 @@
 
 Each step draws length-sorted batches (`engine.data.batches`), clips, and moves the weights; the learning rate is a function of the
 step. The best validation point is kept as `checkpoints/best`, the last one as `checkpoints/step-…`. Sample stories use their own
-random generator, so they never change what the run learns. Ctrl-C ends the run with a checkpoint.
+random generator, so they never change what the run learns. Ctrl-C or SIGTERM ends the run after a whole step, with a checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
 import platform
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from engine.data.stories import Record, fingerprint, read_records
 from engine.devices import choose_device, supports_bf16
 from engine.errors import UsageError
 from engine.evaluation.loss import Loss, evaluate
+from engine.interrupt import Interrupt
 from engine.model import Decoder
 from engine.prompts import PromptStyle
 from engine.runs import RunDirectory
@@ -134,17 +136,16 @@ class _Trainer:
         self.run.event("started", 0, **self.facts)
         self.run.status("running", 0, total)
         try:
-            self._steps()
-        except KeyboardInterrupt:
-            self._save(self.run.checkpoint_folder(self.step))
-            self._end("stopped")
-            raise
+            with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+                self._steps(interrupt)
         except BaseException as error:
             self.run.event("failed", self.step, message=f"{type(error).__name__}: {error}")
             self.run.status("failed", self.step, total)
             raise
         self._save(self.run.checkpoint_folder(self.step))
-        self._end("finished")
+        self._end("stopped" if self.step < total else "finished")
+        if interrupt.came:
+            raise KeyboardInterrupt
         return self.run.path / "checkpoints" / "best"
 
     def _end(self, state: Any) -> None:
@@ -160,11 +161,11 @@ class _Trainer:
             yield from batches(rows, self.settings.batch_tokens, random)
             epoch += 1
 
-    def _steps(self) -> None:
+    def _steps(self, interrupt: Interrupt) -> None:
         stream, losses, norms = self._stream(), [], []
         since, counted = time.perf_counter(), self.tokens
         self.network.train()
-        while self.step < self.settings.steps:
+        while self.step < self.settings.steps and not interrupt.came:
             self.step += 1
             loss, norm = self._one_step(stream)
             losses.append(loss)

@@ -47,7 +47,8 @@ def test_a_prompt_never_imports_textual(tiny_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["settings", "protocol", "runs", "hub", "tokenizer", "prompts", "files", "text_stream", "training.recipes"]
+    "module",
+    ["settings", "interrupt", "protocol", "runs", "hub", "tokenizer", "prompts", "files", "text_stream", "training.recipes"],
 )
 def test_what_stands_below_torch_does_not_import_it(module: str) -> None:
     assert "torch" not in modules_after(f"import engine.{module}")
