@@ -244,7 +244,10 @@ def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path: Path, data: Path) -> None
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert out == "" and "Traceback" not in err
     status = json.loads((run / "status.json").read_text())
