@@ -26,6 +26,7 @@ from textual.screen import Screen
 from textual.signal import Signal
 
 from engine import protocol
+from engine.errors import UsageError
 from tinytales_tui import clipboard, paths, settings
 from tinytales_tui.engine_client import ClientEvent, EngineClient, EngineUnavailable
 from tinytales_tui.options import AppOptions
@@ -259,5 +260,7 @@ class TinyTalesApp(App[None]):
 def run_app(options: AppOptions | None = None) -> int:
     """Run the app until it is quit; returns the exit code. Call `terminal.prepare_environment` before importing this module."""
     app = TinyTalesApp(options)
+    if app.options.theme and app.options.theme not in app.available_themes:
+        raise UsageError(f"There is no theme {app.options.theme!r}; choose {', '.join(sorted(app.available_themes))}.")
     app.run(mouse=app.options.mouse)
     return app.return_code or 0

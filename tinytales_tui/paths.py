@@ -71,7 +71,7 @@ _REASONS = {
     errno.EACCES: "you have no permission",
     errno.EPERM: "you have no permission",
     errno.EROFS: "the disk is read-only",
-    errno.ENOENT: "the folder does not exist",
+    errno.ENOENT: "the folder does not exist or takes no files",
     errno.EEXIST: "a file is in the way",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "it is a folder",

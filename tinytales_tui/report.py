@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -40,13 +41,22 @@ def report(action: Callable[[], object]) -> int:
         return _say(f"{f'{error.filename}: ' if error.filename else ''}{reason(error)}.", FAILED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option, in the words of the option parser
-            return _say(f"{one_line(error.format_message(), 300).rstrip('.')}. See tinytales-tui --help.", WRONG_USAGE)
+            return _say(f"{one_line(error.format_message(), 300).rstrip('.')}. {_way_out(error)}", WRONG_USAGE)
         if type(error).__name__ == "Abort":  # Ctrl-C, as the option parser passes it on
             return INTERRUPTED
         if os.environ.get("TINYTALES_DEBUG"):
             raise
         fault = one_line(f"{type(error).__name__}: {error}", 300)
         return _say(f"The program met a fault of its own ({fault}). With TINYTALES_DEBUG=1 it shows where.", FAILED)
+
+
+def _way_out(error: Exception) -> str:
+    """Where to look; for words that were typed without an option, what was probably meant."""
+    context = getattr(error, "ctx", None)
+    words = re.search(r"No such command '(.+)'", error.format_message())  # type: ignore[attr-defined]
+    if words and " " in words[1]:
+        return f"To write a story about that, say --prompt '{one_line(words[1], 60)}'."
+    return f"See {getattr(context, 'command_path', None) or 'tinytales-tui'} --help."
 
 
 def _code(error: TinyTalesError) -> int:

@@ -13,6 +13,9 @@ from typing import Any, Self
 from engine.errors import UsageError
 from engine.settings import GenerationRequest, SamplingSettings
 
+_OF_A_PART = ("story", "tokens", "stop_reason", "seed", "checkpoint", "sampling", "ttft_s", "tokens_per_s")
+"""What each part of a continued story has of its own."""
+
 
 @dataclass(frozen=True)
 class StoryRecord:
@@ -58,6 +61,11 @@ class StoryRecord:
             return self.opening + self.story
         return self.given + self.story
 
+    @property
+    def first(self) -> StoryRecord:
+        """The part that the story began with; itself where the story was never continued."""
+        return self.before.first if self.before is not None else self
+
     def request(self) -> GenerationRequest:
         """What to ask of the same checkpoint to get this part again, word for word (UsageError if the record cannot say)."""
         sampling = SamplingSettings.from_json(self.sampling)
@@ -69,27 +77,53 @@ class StoryRecord:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain JSON values; `before` only where there is one."""
+        """A dictionary of plain JSON values.
+
+        A continued story is told once, as a whole, with the recipe of each part (what it added, its seed and settings) in `parts`.
+        """
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "before"}
-        if self.before is not None:
-            data["before"] = self.before.to_json()
-        return data
+        if self.before is None:
+            return data
+        parts = self.parts()
+        whole = {
+            "prompt": self.first.prompt,
+            "opening": self.first.opening,
+            "story": self.full_text[len(self.given) :],
+            "tokens": sum(part.tokens for part in parts),
+        }
+        return data | whole | {"parts": [{name: getattr(part, name) for name in _OF_A_PART} for part in parts]}
+
+    def parts(self) -> list[StoryRecord]:
+        """The parts in the order they were written; one where the story was never continued."""
+        return [*(self.before.parts() if self.before is not None else ()), self]
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
         """The record from what `to_json` gave; unknown keys are left out, a wrong shape raises `UsageError`."""
         if not isinstance(data, dict) or not isinstance(data.get("story"), str) or not isinstance(data.get("prompt"), str):
             raise UsageError("This is not a story record: it has no prompt and story in it.")
-        known = {f.name for f in dataclasses.fields(cls)}
-        values = {key: value for key, value in data.items() if key in known}
-        values.setdefault("ending", None)
-        if values["ending"] not in ("happy", "sad", None):
-            raise UsageError(f"A story ends happy, sad or without an asked ending, not {values['ending']!r}.")
-        if not isinstance(values.get("opening", ""), str) or not isinstance(values.get("sampling", {}), dict):
+        parts = data.get("parts") or [data]
+        if not isinstance(parts, list) or not all(
+            isinstance(part, dict) and isinstance(part.get("story"), str) for part in parts
+        ):
+            raise UsageError("This is not a story record: its parts are of the wrong kind.")
+        shared = {"prompt": data["prompt"], "ending": data.get("ending"), "opening": data.get("opening", "")}
+        record: Self | None = None
+        for part in parts:
+            values = {name: part[name] for name in _OF_A_PART if name in part}
+            if record is not None:  # what goes on without an ending has no topic either: it is the text itself
+                shared |= {"opening": record.full_text, "prompt": data["prompt"] if shared["ending"] else ""}
+            record = cls(**shared, **cls._checked(shared, values), before=record)
+        assert record is not None
+        return record
+
+    @staticmethod
+    def _checked(shared: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+        if shared["ending"] not in ("happy", "sad", None):
+            raise UsageError(f"A story ends happy, sad or without an asked ending, not {shared['ending']!r}.")
+        if not isinstance(shared["opening"], str) or not isinstance(values.get("sampling", {}), dict):
             raise UsageError("This is not a story record: its opening or its sampling settings are of the wrong kind.")
-        if values.get("before") is not None:
-            values["before"] = cls.from_json(values["before"])
-        return cls(**values)
+        return values
 
     def to_text(self) -> str:
         """The story alone, with one newline at its end."""

@@ -18,6 +18,8 @@ class Choice(Widget, can_focus=True):
     BINDINGS = [
         Binding("left", "move(-1)", "Previous", show=False, id="choice.previous"),
         Binding("right,space", "move(1)", "Next", show=False, id="choice.next"),
+        Binding("up", "app.focus_previous", "To the row above", show=False, id="choice.up"),
+        Binding("down", "app.focus_next", "To the row below", show=False, id="choice.down"),
     ]
     COMPONENT_CLASSES = {"choice--label", "choice--chosen", "choice--other", "choice--note"}
     DEFAULT_CSS = """

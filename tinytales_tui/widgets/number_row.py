@@ -18,7 +18,11 @@ LABEL_WIDTH = 14
 class NumberRow(Widget, can_focus=True):
     """One row: a mark where the focus is, a label, whatever the number's kind draws, and the number."""
 
-    BINDINGS = [Binding("r", "reset", "Reset to the default", show=False, id="number.reset")]
+    BINDINGS = [
+        Binding("r", "reset", "Reset to the default", show=False, id="number.reset"),
+        Binding("up", "app.focus_previous", "To the row above", show=False, id="number.up"),
+        Binding("down", "app.focus_next", "To the row below", show=False, id="number.down"),
+    ]
     COMPONENT_CLASSES = {
         "number-row--label",
         "number-row--value",

@@ -1,4 +1,4 @@
-"""The seed in one row: a number and whether it is locked (used again) or rolled anew for each story."""
+"""The seed in one row: a number and whether it is locked (used again) or drawn anew for each story."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinytales_tui.widgets.number_row import NumberRow
 class SeedRow(NumberRow):
     """Space locks or unlocks; typing a number locks it; `r` unlocks."""
 
-    BINDINGS = [Binding("space", "toggle", "Lock or roll the seed", show=False, id="seed.toggle")]
+    BINDINGS = [Binding("space", "toggle", "Lock the seed, or draw a new one each time", show=False, id="seed.toggle")]
     LARGEST = 2**63 - 1
 
     class Changed(Message):
@@ -31,7 +31,7 @@ class SeedRow(NumberRow):
         super().__init__("Seed", id=id)
         self.seed = seed
         self.locked = locked
-        self.help = "Where the dice start. Locked, the same words and settings write the same story again; rolled, each is new."
+        self.help = "Where the dice start. Locked (Space), the same words write the same story again; random, each is new."
 
     def show(self, seed: int) -> None:
         """Show the seed that a story was written with."""
@@ -61,7 +61,7 @@ class SeedRow(NumberRow):
         self.post_message(self.Changed(self))
 
     def segments(self, width: int) -> list[Segment]:
-        words = ("[rolled]", "[locked]") if self.ascii else ("□ rolled", "■ locked")
+        words = ("[random]", "[locked]") if self.ascii else ("□ random", "■ locked")
         state = words[self.locked]
         return [
             Segment(state, self.style("filled" if self.locked else "note")),

@@ -263,7 +263,9 @@ class StoryView(ScrollView, can_focus=True):
             return segments
         start, end = min(span[0], length), span[1]
         end = length if end == -1 else min(end, length)
-        chosen = self.screen.get_component_rich_style("screen--selection")
+        # Only the background: the theme's foreground for a selection is meant to be blended with it, and alone would hide the text.
+        background = self.screen.get_component_rich_style("screen--selection").bgcolor
+        chosen = Style(bgcolor=background) if background and not self.app.no_color else Style(reverse=True)
         out, position = [], 0
         for text, style, _ in segments:
             low, high = max(start - position, 0), max(end - position, 0)

@@ -11,7 +11,7 @@ Hint = tuple[str, str]
 def hints(checkpoint: CheckpointInfo | None, loaded: bool, trouble: str) -> list[Hint]:
     """The lines for the present state of the model."""
     if trouble and checkpoint is None:
-        return [("title", "The model is not there yet."), ("hint", ""), ("hint", trouble)]
+        return [("title", "The model could not be loaded."), ("hint", ""), ("hint", trouble)]
     lines: list[Hint] = [("title", "Every story begins somewhere."), ("hint", "")]
     if checkpoint is not None and checkpoint.prompt_style == "plain":
         lines.append(("hint", "Type how the story begins and press Enter: this model goes on from your words."))

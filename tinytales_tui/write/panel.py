@@ -133,5 +133,5 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         elif isinstance(widget, ParamSlider | SeedRow):
             words = widget.help
         else:
-            words = "Tab leads here from the fields. Arrow keys move a slider; a number can be typed."
+            words = "Press Tab to come here. Left and right move a slider; or type a number."
         self.query_one("#panel-help", Static).update(words)

@@ -52,7 +52,8 @@ class RestoreBar(Horizontal):
             return
         kept = offers[0]
         more = f", and {len(offers) - 1} more" if len(offers) > 1 else ""
-        words = f"Kept {age(max(time.time() - kept.saved_at, 0))}{more}: {one_line(kept.record.full_text, 200)}"
+        about = kept.record.prompt if kept.record.ending else kept.record.full_text
+        words = f"Kept {age(max(time.time() - kept.saved_at, 0))}{more}: {one_line(about, 200)}"
         self.query_one("#restore-words", Static).update(words)
         self.query_one("#discard", Button).label = "Discard"
 
@@ -71,3 +72,8 @@ class RestoreBar(Horizontal):
         else:
             self._sure = True  # the one step here that cannot be taken back is asked for twice
             event.button.label = "Really?"
+            self.set_timer(5.0, self._not_sure)
+
+    def _not_sure(self) -> None:
+        self._sure = False
+        self.query_one("#discard", Button).label = "Discard"

@@ -19,7 +19,10 @@ from tinytales_tui.write import saving
 class SaveDialog(ModalScreen[Path | None]):
     """Saves, and closes with the file's path; None if a person left it. An error is said in the dialog, which stays open."""
 
-    BINDINGS = [Binding("escape", "dismiss(None)", "Close", id="save.close")]
+    BINDINGS = [
+        Binding("escape", "dismiss(None)", "Cancel", id="save.close"),
+        Binding("enter", "save", "Save", id="save.save"),
+    ]
 
     def __init__(self, record: StoryRecord, form: str, folder: Path) -> None:
         super().__init__()
@@ -32,15 +35,15 @@ class SaveDialog(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Save the story", classes="dialog-title")
-            yield Choice("Form", saving.FORMATS, self.form, label_width=6, id="form")
+            yield Choice("Format", saving.FORMATS, self.form, label_width=6, id="form")
             with Horizontal(classes="dialog-row"):
                 yield Label("Name", classes="field-label")
                 yield Input(self._suggested, id="name", compact=True, select_on_focus=True)
-            yield Static(f"In {paths.shown(self.folder)}, unless the name says otherwise.", id="where", markup=False)
+            yield Static(f"Saved in {paths.shown(self.folder)}, unless you type a whole path.", id="where", markup=False)
             yield Static("", id="trouble", markup=False)
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Save", id="save", compact=True)
-                yield Button("Close", id="close", compact=True)
+                yield Button("Cancel", id="close", compact=True)
 
     def on_mount(self) -> None:
         name = self.query_one("#name", Input)
@@ -72,10 +75,15 @@ class SaveDialog(ModalScreen[Path | None]):
         else:
             self.dismiss(None)
 
+    def action_save(self) -> None:
+        self._save()
+
     def _save(self) -> None:
         try:
             path = saving.target(self.query_one("#name", Input).value, self.form, self.folder)
-            saving.save(self.record, self.form, path, replace=path == self._asked)
+            typed = path.suffix[1:].lower()  # a file that is called .json holds JSON, whatever is chosen above
+            form = typed if typed in dict(saving.FORMATS) else self.form
+            saving.save(self.record, form, path, replace=path == self._asked)
         except saving.FileExists as error:
             self._asked = path
             self._say(str(error))
@@ -88,3 +96,5 @@ class SaveDialog(ModalScreen[Path | None]):
         trouble = self.query_one("#trouble", Static)
         trouble.update(words)
         trouble.display = bool(words)
+        if words:
+            self.call_after_refresh(trouble.scroll_visible, animate=False)

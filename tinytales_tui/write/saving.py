@@ -64,5 +64,5 @@ def save(record: StoryRecord, form: str, path: Path, *, replace: bool = False) -
         files.write_text(path, text)
     except OSError as error:
         raise SaveError(
-            f"The story was not saved: {paths.shown(path)} cannot be written, {paths.reason(error)}. It is still here."
+            f"The story was not saved: {paths.shown(path)} cannot be written, {paths.reason(error)}. The story is still on the page."
         ) from error

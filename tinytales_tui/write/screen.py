@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -31,6 +32,7 @@ from tinytales_tui.write.keeper import Keeper
 from tinytales_tui.write.panel import SamplingPanel
 from tinytales_tui.write.restore_bar import RestoreBar
 from tinytales_tui.write.save_dialog import SaveDialog
+from tinytales_tui.write.saving import FORMATS
 from tinytales_tui.write.status import REASONS, StatusLine, facts
 
 if TYPE_CHECKING:
@@ -48,7 +50,9 @@ class WriteScreen(Screen[None]):
     TITLE = "Write"
     AUTO_FOCUS = "#topic"
     BINDINGS = [
-        Binding("ctrl+j,ctrl+enter", "write", "Write", id="write.write", tooltip="Write the story (Enter in a field does too)"),
+        Binding(
+            "ctrl+j,ctrl+enter,enter", "write", "Write", id="write.write", tooltip="Write the story (Enter in a field does too)"
+        ),
         Binding("escape", "stop", "Stop", id="write.stop", tooltip="Stop writing; the text stays"),
         Binding("escape", "leave", "To the page", show=False, id="write.leave", tooltip="Go from a field to the page, and back"),
         Binding("ctrl+r", "retry", "Retry", id="write.retry", tooltip="Write another story from the same words"),
@@ -107,12 +111,20 @@ class WriteScreen(Screen[None]):
             self.composer.query_one("#topic", Input).focus()
             return
         ending = None if self.composer.ending == "none" or not topic else self.composer.ending
+        if ending is None and topic and opening.strip():
+            self.app.say("With the ending none, only Begin with is used: the story goes on from those words.")
+        elif not topic and self.composer.ending != "none":
+            self.app.say("Without a topic no ending can be asked for: the story goes on from your words as they stand.")
+        self.query_one(RestoreBar).offer([])
         self._ask(topic, ending, opening)
 
     def action_retry(self) -> None:
         record = self.desk.record
         if record is not None:
-            self._ask(record.prompt, record.ending, record.opening, before=record.before)
+            if self.panel.seed_locked:
+                self.app.say("The seed is locked, so the same words and settings write the same story again.")
+            least = AFTER_THE_END if record.before is not None and record.before.stop_reason == "end of text" else 0
+            self._ask(record.prompt, record.ending, record.opening, before=record.before, least=least)
 
     def action_go_on(self) -> None:
         record = self.desk.record
@@ -180,11 +192,11 @@ class WriteScreen(Screen[None]):
         if self.desk.writing:
             await self.app.engine.cancel()
         if self.desk.undo():
-            self._show_current()
+            self._show_again()
 
     async def action_redo(self) -> None:
         if self.desk.redo():
-            self._show_current()
+            self._show_again()
 
     # What the engine says
 
@@ -241,6 +253,16 @@ class WriteScreen(Screen[None]):
         else:
             self.page.show_story(heading(record), record.given, record.full_text[len(record.given) :])
         self._refresh()
+
+    def _show_again(self) -> None:
+        """A story from before comes back with the fields and the seed that it was asked for with."""
+        record = self.desk.record
+        if record is not None:
+            first = record.first
+            self.composer.fill(first.prompt, first.opening, first.ending or "none")
+            if record.seed is not None:
+                self.panel.show_seed(record.seed)
+        self._show_current()
 
     def _refresh(self) -> None:
         state, mood = self._state()
@@ -389,8 +411,10 @@ class WriteScreen(Screen[None]):
             return
 
         def saved(path: object) -> None:
-            if path is not None:
+            if isinstance(path, Path):
                 self.app.say(f"Saved: {paths.shown(path)}")
+                if path.suffix[1:] in dict(FORMATS):
+                    self.app.change_settings(save_format=path.suffix[1:])
 
         dialog = SaveDialog(record, self.app.ui.save_format, paths.stories_folder())
         self.app.push_screen(dialog, saved)
