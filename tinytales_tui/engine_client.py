@@ -108,6 +108,8 @@ class EngineClient:
     async def ready(self) -> None:
         """Have a worker that holds the checkpoint, starting and loading as needed (`EngineUnavailable`)."""
         async with self._starting:
+            if self.pid is None and self._reader is not None and not self._reader.done():
+                await asyncio.wait({self._reader})  # it has just died: its loss is told before another is started
             if self.pid is None or self._reader is None or self._reader.done():
                 await self._start()
             if self._loaded is None or (self._loaded.done() and self._loaded.exception() is not None):

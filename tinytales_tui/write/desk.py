@@ -40,6 +40,8 @@ class Writing:
     id: int
     place: int
     """Index of its entry."""
+    sent: bool = False
+    """The engine has been asked; before that the request waits for an engine."""
     started: bool = False
     first_time: float | None = None
 

@@ -167,6 +167,8 @@ class WriteScreen(Screen[None]):
             request = make()
             self.desk.amend(request)
             await self.app.engine.generate(request, number)
+            if self.desk.writing is not None and self.desk.writing.id == number:
+                self.desk.writing.sent = True
         except EngineUnavailable:
             # Why is said by the event that comes with it.
             if self.desk.writing is not None and self.desk.writing.id == number:
@@ -228,7 +230,7 @@ class WriteScreen(Screen[None]):
             case WorkerLost():
                 self._loaded = False
                 self._trouble = event.message
-                if desk.writing is not None:
+                if desk.writing is not None and desk.writing.sent:  # a request that still waits goes to the next engine
                     desk.let_go(None)
                     self._show_current()
 
