@@ -51,14 +51,13 @@ def run_evaluate(
     """Print how well a checkpoint predicts stories, and with `stories` also how well it writes them."""
     from engine.checkpoints import load_checkpoint
     from engine.data.stories import read_records
+    from engine.devices import use_threads
     from engine.evaluation.loss import evaluate
 
     records = read_records(data)
     checkpoint = load_checkpoint(source, device=device)
     if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+        use_threads(threads, checkpoint.network.parameter_count())
     texts = [record.story for record in records][:limit]
     begun = time.perf_counter()
     loss = evaluate(checkpoint.network, checkpoint.tokenizer, checkpoint.prompt_style, texts)
