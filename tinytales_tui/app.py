@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.app import App, SystemCommand
+from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding
 from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
@@ -108,6 +108,11 @@ class TinyTalesApp(App[None]):
     def pane_names(self) -> Sequence[tuple[str, str, str]]:
         """(id, words, key) a pane, for the line at the top."""
         return [(pane.id, pane.words, pane.key.upper()) for pane in PANES]
+
+    def clear_selection(self) -> None:
+        # A field of the first screen asks for this while it is mounted, which on Python 3.13 comes before the screen is on its stack.
+        with contextlib.suppress(ScreenStackError):
+            super().clear_selection()
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), *self._plain]
