@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import lzma
+import os
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 """Of the unpacked rank table; see engine/vocabularies/README.md for where it comes from."""
+
+GPT2_TOKENIZER_SHA256 = "b69346a9c127954c96dd56e498df49968d0bd2fbc60e70c998a9ebbd2596249a"
+"""What `tokenizer_sha256` gives for GPT-2's vocabulary, kept here because working it out takes a second."""
 
 _GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -63,6 +67,10 @@ class GPT2Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         return self._encoding.encode_ordinary(_well_formed(text))
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text, in parallel."""
+        return self._encoding.encode_ordinary_batch([_well_formed(text) for text in texts], num_threads=os.cpu_count() or 1)
 
     def decode(self, ids: Iterable[int]) -> str:
         return _join(self, ids)
@@ -152,6 +160,30 @@ def encode_stories(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]
     """Token ids of many texts, in parallel where the tokenizer can."""
     many = getattr(tokenizer, "encode_many", None)
     return many(texts) if many else [tokenizer.encode(text) for text in texts]
+
+
+_PROBE = "It's 12 o'clock, isn't it?\n\n  A naïve café — £3.50;\tLILY'S 2nd <|endoftext|> day… 🎈 don't\r\n"
+"""Text on which tokenizers that share their tokens but not their way of dividing text come to differ."""
+
+
+def tokenizer_sha256(tokenizer: Tokenizer) -> str:
+    """A hash of what a tokenizer does, whatever its file looks like: each id's bytes, the end id, the merges in order, and the
+    ids of a text that tells ways of dividing text apart."""
+    if isinstance(tokenizer, GPT2Tokenizer):
+        return GPT2_TOKENIZER_SHA256
+    digest = hashlib.sha256(b"tokenizer 1\n")
+
+    def put(*parts: bytes) -> None:
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "little") + part)
+
+    for token in range(tokenizer.vocab_size):
+        put(tokenizer.token_bytes(token))
+    put(b"end", str(tokenizer.end_id).encode())
+    for merge in json.loads(tokenizer.to_json()).get("model", {}).get("merges", ()):
+        put(b"merge", *(_bytes_of_piece(part) for part in (merge.split(" ") if isinstance(merge, str) else merge)))
+    put(b"probe", json.dumps(tokenizer.encode(_PROBE)).encode())
+    return digest.hexdigest()
 
 
 def _join(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
