@@ -211,7 +211,7 @@ def _nobody_else(run: RunView) -> Iterator[None]:
     """Hold the run's lock, so that no trainer starts in it meanwhile; `UsageError` where a process holds it."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(run.path / "lock", timeout=0)
+    lock = FileLock(run.path / "lock", timeout=3)  # a trainer that said its last word needs a moment to go
     try:
         with lock:
             yield

@@ -16,6 +16,7 @@ from engine.errors import UsageError
 from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
 from engine.version import __version__
 from tinytales_tui.report import report
+from tinytales_tui.runs_commands import app as runs_app
 
 app = typer.Typer(
     name="tinytales-tui",
@@ -24,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(runs_app)
 
 _LIMITS = ranges(SamplingSettings)
 _STORY, _SAMPLING, _OUTPUT, _ENGINE, _SCREEN = "The story", "Sampling", "Output", "Engine", "The app's screen"

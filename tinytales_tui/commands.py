@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
+from tinytales_tui.changes import parse_changes
 from tinytales_tui.output import note
 from tinytales_tui.output import quiet as silent
 from tinytales_tui.text import safe_text
@@ -19,7 +19,7 @@ def run_train(data: list[Path], recipe: str, name: str | None, changes: list[str
     from engine.training.recipes import load_recipe
     from tinytales_tui import paths
 
-    values = dict(_change(text) for text in changes)
+    values = parse_changes(changes)
     for path in data:
         if not path.is_file():
             raise UsageError(f"There is no file {path}.")
@@ -32,17 +32,6 @@ def run_train(data: list[Path], recipe: str, name: str | None, changes: list[str
     best = train(settings, paths.runs_folder() / name, silent if quiet else note)
     print(best)
     return 0
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """`key=value` with the value read as TOML, or as a string where it is none."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set takes KEY=VALUE, as in --set steps=500, and {text!r} is not that.")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value
 
 
 def run_evaluate(

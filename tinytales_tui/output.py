@@ -20,11 +20,17 @@ def note(line: str) -> None:
         print(safe_text(line), file=sys.stderr, flush=True)
 
 
+def put(line: str) -> None:
+    """A line of data, safe to show; a character that the locale cannot say becomes a question mark."""
+    line = safe_text(line)
+    print(line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
+
+
 def quiet(line: str) -> None:
     """In place of `note` where a person wants none."""
 
 
-def json_line(data: dict[str, Any]) -> str:
+def json_line(data: Any) -> str:
     """One line of JSON in which everything that could steer a terminal is escaped."""
     line = json.dumps(data, ensure_ascii=False)
     return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n"
