@@ -87,11 +87,11 @@ def _check(options: BatchOptions) -> None:
         raise UsageError(f"There is no preset {options.preset!r}; choose {', '.join(SAMPLING_PRESETS)}.")
     GenerationRequest(topic="checked", sampling=SamplingSettings().with_changes(**options.sampling), count=options.count)
     if options.output is not None:
-        _check_writable(options.output)
+        check_writable(options.output)
 
 
-def _check_writable(path: Path) -> None:
-    """Refuse a file that could not be written, before a story is lost to it."""
+def check_writable(path: Path) -> None:
+    """Refuse an `--output` that could not be written (`UsageError`), before any work is lost to it."""
     if path.is_dir():
         raise UsageError(f"--output {path} is a folder; name a file.")
     try:

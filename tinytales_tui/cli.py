@@ -294,23 +294,66 @@ def doctor(
 @app.command()
 def evaluate(
     checkpoint: Annotated[
-        str | None, typer.Argument(metavar="[CHECKPOINT]", help="A folder, a file or a Hub id. Left out: the shipped one.")
+        str | None,
+        typer.Argument(metavar="[CHECKPOINT]", help="A folder, a file, a run's folder or a Hub id. Left out: the shipped one."),
     ] = None,
     data: Annotated[
-        list[Path], typer.Option("--data", "-d", metavar="FILE", help="Stories: text with <|endoftext|> between, or JSON lines.")
-    ] = ...,  # type: ignore[assignment]
+        list[str] | None,
+        typer.Option(
+            "--data", "-d", metavar="PATH", help="Stories to predict: files (may be repeated) or a folder of prepared data."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="train|valid|all", help="Which stories. Left out: all of files, valid of prepared data."),
+    ] = None,
+    most: Annotated[int | None, typer.Option("--max-samples", metavar="N", help="Only the first N stories.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, hidden=True)] = None,
     stories: Annotated[
-        bool, typer.Option("--stories", help="Also write stories and judge them: endings, articles, repetition. Takes a minute.")
+        bool, typer.Option("--stories", help="Write stories for fixed prompts and measure them. Takes a minute or two.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N stories.", min=1)] = None,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="Stories a preset with --stories.", min=1)] = 50,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="|".join((*SAMPLING_PRESETS, "recommended")),
+            help="Write with these sampling values only; recommended: the checkpoint's own. Left out: each of the three presets.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", "-s", metavar="N", help="Of the first story; story i has seed + i.", min=0)] = 1,
+    json_object: Annotated[bool, typer.Option("--json", help="One JSON object, with how each figure is measured.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Also write that object, and the stories, to FILE, whole or not at all."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress on standard error.")] = False,
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ...")] = None,
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", min=1)] = None,
-    json_object: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Measure a checkpoint on stories: nats a token, perplexity, bits a byte."""
-    from tinytales_tui.commands import run_evaluate
+    """Measure a checkpoint: how well it predicts stories (--data), and how well it writes them (--stories)."""
+    from tinytales_tui.evaluate_command import EvaluateOptions, run_evaluate
 
-    raise typer.Exit(run_evaluate(checkpoint, data, stories, limit, device, threads, json_object))
+    options = EvaluateOptions(
+        checkpoint=checkpoint,
+        data=tuple(data or ()),
+        split=split,
+        most=most or limit,
+        stories=stories,
+        count=count,
+        preset=preset,
+        seed=seed,
+        output=output,
+        force=force,
+        json=json_object,
+        quiet=quiet,
+        device=device,
+        threads=threads,
+    )
+    raise typer.Exit(run_evaluate(options))
 
 
 @app.command()

@@ -75,10 +75,9 @@ def resume_run(name: str, foreground: bool, changes: list[str]) -> int:
     if values:
         _change_settings(run.path, values)
     if foreground:
-        _train_here(run.path)
-    else:
-        _start(run.path)
-        note(f"{one_line(run.name, 200)} goes on in the background; tinytales-tui runs log -f {typed(run)} shows what it says.")
+        return _train_here(run.path)
+    _start(run.path)
+    note(f"{one_line(run.name, 200)} goes on in the background; tinytales-tui runs log -f {typed(run)} shows what it says.")
     return DONE
 
 
@@ -159,7 +158,7 @@ def _start(folder: Path) -> None:
     start(folder)
 
 
-def _train_here(folder: Path) -> None:
-    from engine.training.foreground import run
+def _train_here(folder: Path) -> int:
+    from engine.training.launch import run_here
 
-    run(folder, note)
+    return run_here(folder, note)

@@ -101,19 +101,6 @@ def test_doctor_says_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert done.returncode == 1 and "! " in done.stdout and "broken" in done.stdout and "Traceback" not in done.stderr
 
 
-def test_evaluate(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    data = tmp_path / "stories.txt"
-    data.write_text("Mia found a key.\n<|endoftext|>\nIt rained.\n<|endoftext|>\n")
-    done = run("evaluate", str(tiny_checkpoint), "--data", str(data), "--device", "cpu", "--json")
-    report = json.loads(done.stdout)
-    assert report["stories"] == 2 and report["text_bytes"] == 26 and report["bits_per_byte"] > 1
-    text = run("evaluate", str(tiny_checkpoint), "--data", str(data), "--device", "cpu").stdout
-    for word in ("nats per token", "perplexity", "bits per byte", "tokens"):
-        assert word in text
-    assert run("evaluate", str(tiny_checkpoint), "--data", str(tmp_path / "none")).returncode == 2
-    assert run("evaluate", str(tiny_checkpoint), "--data", str(data), "--stories").returncode == 2
-
-
 def test_train_and_write_with_it(tmp_path: Path) -> None:
     rows = [{"story": f"Mia saw star {n}. She was glad.", "topic": f"star {n}", "ending": "happy"} for n in range(40)]
     (tmp_path / "data.jsonl").write_text("\n".join(json.dumps(row) for row in rows))

@@ -193,7 +193,7 @@ def test_waiting_for_a_run_that_dies(runs: Path) -> None:
 def test_resume(runs: Path, tell: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[Any] = []
     monkeypatch.setattr(runs_steer, "_start", lambda folder: done.append(folder))
-    monkeypatch.setattr(runs_steer, "_train_here", lambda folder: done.append(("here", folder)))
+    monkeypatch.setattr(runs_steer, "_train_here", lambda folder: done.append(("here", folder)) or 0)
     monkeypatch.setattr(runs_steer, "_change_settings", lambda folder, values: done.append(values))
     path = make_run(runs)
     code, _, err = tell("resume", "mine", "--set", "steps=200", "--set", "schedule=linear")

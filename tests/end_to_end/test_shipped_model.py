@@ -15,7 +15,7 @@ import torch
 
 import engine
 from engine.checkpoints.load import default_folder
-from engine.evaluation.stories import TOPICS, write_stories
+from engine.evaluation.stories import write_stories
 from engine.settings import SAMPLING_PRESETS
 from engine.training.recipes import load_recipe
 
@@ -70,11 +70,32 @@ def test_transformers_gives_the_same_logits() -> None:
 def test_stories_end_and_read_like_english() -> None:
     checkpoint = engine.load_checkpoint(device="cpu")
     torch.set_num_threads(1)
-    sampling = replace(checkpoint.sampling or SAMPLING_PRESETS["balanced"], temperature=0.8, max_tokens=300, seed=100)
-    written = write_stories(checkpoint, sampling, TOPICS[:6])
-    assert sum(end.reason == "end of text" for *_, end in written) >= 11
-    assert all(re.search(r"\b(?:a|an|the)\b", story, re.IGNORECASE) for _, _, story, _ in written)
-    assert all(len(story.split()) > 30 for _, _, story, _ in written)
+    sampling = replace(checkpoint.sampling or SAMPLING_PRESETS["balanced"], temperature=0.8)
+    written = write_stories(checkpoint, sampling, count=12, seed=100)
+    assert sum(one.reason == "end of text" for one in written) >= 11
+    assert all(re.search(r"\b(?:a|an|the)\b", one.story, re.IGNORECASE) for one in written)
+    assert all(len(one.story.split()) > 30 for one in written)
+
+
+def test_the_command_that_judges_its_stories() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tinytales_tui",
+        "evaluate",
+        "--stories",
+        "--count",
+        "6",
+        "--preset",
+        "recommended",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    report = json.loads(done.stdout)["written"]
+    figures = report["presets"]["recommended"]
+    assert figures["stories"] == 6 and figures["ended_by_themselves"] >= 0.5 and figures["ending_met"] >= 0.5
+    assert figures["with_article"] == 1 and figures["repeated_3_share"] < 0.2 and 0.2 < figures["distinct_1"] < 0.6
+    assert report["judge"]["agreement"] > 0.9 and report["judge"]["licence"] == "CDLA-Sharing-1.0"
 
 
 def test_the_command_with_nothing_but_the_package(tmp_path: Path) -> None:
