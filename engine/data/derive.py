@@ -2,8 +2,8 @@
 
 A topic is who the story opens with ("a little girl named Lily", or without the name) and what it keeps coming back to ("and a
 balloon", "at the park"): plainer than what a person types, but true to the story. An ending is the verdict of an `EndingJudge`
-learnt from the records that people marked, taken only where it is nearly sure. Guesses are never written into a file; they exist
-while a run trains. Knows no torch.
+learnt from the records that people marked, taken only where it is nearly sure. Guesses are never written into a story file; prepared
+data hold them flagged as guesses. Knows no torch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from engine.data.stories import Record
+from engine.data.records import Record
 from engine.evaluation.endings import EndingJudge
+from engine.settings import Ending
 
 _NAMED = re.compile(r"\b(an? (?:[a-z]+,? ){0,3}?[a-z]+),? (?:named|called|whose name was) ([A-Z][a-z]+)")
 _SOMEBODY = re.compile(r"\b[Aa]n? ((?:[a-z]+ ?){1,5})")
@@ -38,28 +39,67 @@ CONFIDENT = 0.93
 """An ending is guessed only where the judge gives it at least this probability."""
 
 
-def label(records: Sequence[Record], seed: int) -> list[Record]:
-    """The records with topic and ending filled in where they can be guessed; marked ones stay as they are.
+LEARN_MARKED = 20_000
+"""The judge learns from at most this many marked stories ..."""
+LEARN_STORIES = 100_000
+"""... and how rare words are is counted over at most this many stories of all kinds."""
+_MOST_WORDS = 200_000
 
-    Without at least 50 marked happy and 50 marked sad stories there is nothing to learn endings from, and all stay as they are.
-    """
-    marked = [r for r in records if r.ending]
-    happy = sum(r.ending == "happy" for r in marked)
-    if min(happy, len(marked) - happy) < 50:
-        return list(records)
-    judge = EndingJudge.learn([r.story for r in marked], [r.ending == "happy" for r in marked], seed=seed)
-    chances = judge.happiness([r.story for r in records])
-    rarity = _rarity(records)
-    draw = random.Random(seed)
-    labelled = []
-    for record, chance in zip(records, chances, strict=True):
-        if record.topic or record.ending:
-            labelled.append(record)
-            continue
-        ending = "happy" if chance >= CONFIDENT else "sad" if chance <= 1 - CONFIDENT else None
-        topic = guess_topic(record.story, rarity, draw) if ending else None
-        labelled.append(replace(record, topic=topic, ending=ending) if topic and ending else record)
-    return labelled
+
+@dataclass(frozen=True)
+class Guesser:
+    """What was learnt from the stories themselves; `label` then looks at one story at a time."""
+
+    judge: EndingJudge
+    rarity: dict[str, float]
+    """Logarithm of how rarely a word occurs, by stories."""
+    seed: int
+
+    @classmethod
+    def learn(cls, records: Iterable[Record], seed: int) -> Guesser | None:
+        """From a stream that is read once and no further than needed, in bounded memory.
+
+        None where fewer than 50 happy and 50 sad stories are marked: there is nothing to learn endings from.
+        """
+        marked: list[Record] = []
+        seen: Counter[str] = Counter()
+        stories = 0
+        for record in records:
+            if record.ending and len(marked) < LEARN_MARKED:
+                marked.append(record)
+            stories += 1
+            seen.update(set(_WORD.findall(record.story.lower())))
+            if len(seen) > _MOST_WORDS:
+                seen = Counter({word: count for word, count in seen.items() if count > 1})
+            if stories >= LEARN_STORIES:
+                break
+        happy = sum(record.ending == "happy" for record in marked)
+        if min(happy, len(marked) - happy) < 50:
+            return None
+        judge = EndingJudge.learn([r.story for r in marked], [r.ending == "happy" for r in marked], seed=seed)
+        return cls(judge, {word: math.log(stories / count) for word, count in seen.items() if count >= 5}, seed)
+
+    def label(self, records: Sequence[Record]) -> list[Record]:
+        """The records with topic and ending filled in where they can be guessed; what people gave stays as it is.
+
+        A guess follows from the seed and the story alone, so it does not matter how stories are divided among calls.
+        """
+        plain = [at for at, record in enumerate(records) if not (record.topic or record.ending)]
+        chances = self.judge.happiness([records[at].story for at in plain])
+        labelled = list(records)
+        for at, chance in zip(plain, chances, strict=True):
+            record = records[at]
+            ending: Ending | None = "happy" if chance >= CONFIDENT else "sad" if chance <= 1 - CONFIDENT else None
+            topic = guess_topic(record.story, self.rarity, random.Random(f"{self.seed} {record.story}")) if ending else None
+            if topic and ending:
+                labelled[at] = replace(record, topic=topic, ending=ending)
+        return labelled
+
+
+def label(records: Sequence[Record], seed: int) -> list[Record]:
+    """`Guesser` in one go, for stories that are all in memory; all stay as they are where there is nothing to learn from."""
+    guesser = Guesser.learn(records, seed)
+    return guesser.label(records) if guesser else list(records)
 
 
 def guess_topic(story: str, rarity: dict[str, float], draw: random.Random) -> str | None:
@@ -107,11 +147,3 @@ def _follows(words: list[str]) -> bool:
 
 def _article(noun: str) -> str:
     return "some" if noun.endswith("s") and not noun.endswith("ss") else "an" if noun[0] in _VOWEL else "a"
-
-
-def _rarity(records: Sequence[Record]) -> dict[str, float]:
-    """Logarithm of how rarely a word occurs, by stories."""
-    seen: Counter[str] = Counter()
-    for record in records:
-        seen.update(set(_WORD.findall(record.story.lower())))
-    return {word: math.log(len(records) / count) for word, count in seen.items() if count >= 5}

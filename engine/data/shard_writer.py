@@ -65,19 +65,17 @@ class ShardWriter:
         self._count(1, count, text_bytes, bool(len(prompt)))
 
     def take_last(self) -> tuple[np.ndarray, np.ndarray, np.void]:
-        """Take the last story out again: its prompt ids, story ids and index row. There must be one."""
+        """Take the last story out again: its prompt ids, story ids and index row. There must be one.
+
+        It leaves the files only when the shard is closed, so a state that was committed before stays good until another one is.
+        """
         tokens, index = self._files or self._start()
-        index.flush()
-        tokens.flush()
-        size = index.seek(0, os.SEEK_END) - INDEX.itemsize
-        index.seek(size)
-        row = np.frombuffer(index.read(), INDEX)[0]
-        index.truncate(size)
-        tokens.seek(int(row["start"]) * self._kind.itemsize)
-        ids = np.frombuffer(tokens.read(), self._kind)
-        tokens.truncate(int(row["start"]) * self._kind.itemsize)
         for file in (tokens, index):
-            file.seek(0, os.SEEK_END)
+            file.flush()
+        index.seek((self._open["stories"] - 1) * INDEX.itemsize)
+        row = np.frombuffer(index.read(INDEX.itemsize), INDEX)[0]
+        tokens.seek(int(row["start"]) * self._kind.itemsize)
+        ids = np.frombuffer(tokens.read((int(row["prompt"]) + int(row["story"]) + 1) * self._kind.itemsize), self._kind)
         self._count(-1, -len(ids), -int(row["bytes"]), bool(row["prompt"]))
         return ids[: row["prompt"]], ids[row["prompt"] : -1], row
 
@@ -111,10 +109,13 @@ class ShardWriter:
     def _parts(self) -> list[Path]:
         return [self._folder / f"{self._open['name']}{ending}.part" for ending in (".bin", ".idx")]
 
+    def _sizes(self) -> tuple[int, int]:
+        """Bytes that the two parts must have."""
+        return self._open["tokens"] * self._kind.itemsize, self._open["stories"] * INDEX.itemsize
+
     def _restore(self) -> None:
         """Bring the files to where the state was taken: reopen a shard that was closed since, drop what was added since."""
-        sizes = (self._open["tokens"] * self._kind.itemsize, self._open["stories"] * INDEX.itemsize)
-        for part, size in zip(self._parts(), sizes, strict=True):
+        for part, size in zip(self._parts(), self._sizes(), strict=True):
             if part.with_suffix("").exists():
                 part.with_suffix("").replace(part)
             if not size:
@@ -140,7 +141,8 @@ class ShardWriter:
         for file in self._files or ():
             file.close()
         self._files = None
-        for part in parts:
+        for part, size in zip(parts, self._sizes(), strict=True):
+            os.truncate(part, size)  # of a story that was taken out
             part.replace(part.with_suffix(""))
         sync_folder(self._folder)
         self._closed.append(self._open | {"sha256": shard_sha256(self._folder / self._open["name"])})

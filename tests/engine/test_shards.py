@@ -142,11 +142,13 @@ def test_the_last_story_can_be_taken_out_again(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, "train", tokenizer)
     for text in SENTENCES[:3]:
         writer.add(tokenizer.encode(PROMPT), tokenizer.encode(text), len(text), "sad", MARKED)
+    before = writer.commit()
     prompt, story, row = writer.take_last()
     assert tokenizer.decode(prompt) == PROMPT and tokenizer.decode(story) == SENTENCES[2] and row["ending"] == 2
-    writer.add([], tokenizer.encode(SENTENCES[5]), 7)
-    facts = writer.finish()
-    assert facts["stories"] == 3 and facts["prompted"] == 2
+    again = ShardWriter(tmp_path, "train", tokenizer, state=before)  # killed before the next commit
+    assert again.stories == 3 and (again.take_last()[1] == story).all()
+    facts = again.finish()
+    assert facts["stories"] == 2 and facts["prompted"] == 2
     assert facts["tokens"] * 2 == (tmp_path / "train-00000.bin").stat().st_size
 
 
