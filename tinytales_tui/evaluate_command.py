@@ -105,43 +105,48 @@ def _check(options: EvaluateOptions) -> None:
 def _loss(
     options: EvaluateOptions, checkpoint: Checkpoint, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[tuple[str, bool]]]:
-    """The figures of the loss, and the marked stories among those that were read, with whether they end happily."""
+    """The figures of the loss, and the stories among those that were read whose endings people marked, with whether they end happily."""
     from engine.evaluation.loss import evaluate
 
-    stories, marked, split = _read(options)
-    begun, total = time.perf_counter(), None
-    say(f"measuring the loss on {len(stories):,} {'story' if len(stories) == 1 else 'stories'} ...")
-    with Progress("stories read", len(stories), not options.quiet) as progress:
-        for start in range(0, len(stories), SLICE):
-            part = evaluate(checkpoint.network, checkpoint.tokenizer, checkpoint.prompt_style, stories[start : start + SLICE])
+    records, told = _read(options, checkpoint)
+    rule = told.get("split_rule")
+    which = f" of the split {told['split']} (seed {rule['seed']}, {rule['validation_share']:.1%} held out)" if rule else ""
+    say(f"measuring the loss on {len(records):,} {'story' if len(records) == 1 else 'stories'}{which} ...")
+    texts, begun, total = [record.story for record in records], time.perf_counter(), None
+    with Progress("stories read", len(texts), not options.quiet) as progress:
+        for start in range(0, len(texts), SLICE):
+            part = evaluate(checkpoint.network, checkpoint.tokenizer, checkpoint.prompt_style, texts[start : start + SLICE])
             total = part if total is None else _sum(total, part)
-            progress(min(start + SLICE, len(stories)))
+            progress(min(start + SLICE, len(texts)))
     assert total is not None
-    seconds = round(time.perf_counter() - begun, 2)
-    told = {"data": list(options.data), "split": split, "method": _LOSS_METHOD}
-    return told | total.to_json() | {"seconds": seconds}, marked
+    told |= {"method": _LOSS_METHOD} | total.to_json() | {"seconds": round(time.perf_counter() - begun, 2)}
+    return told, [(record.story, record.ending == "happy") for record in records if record.ending]
 
 
-def _read(options: EvaluateOptions) -> tuple[list[str], list[tuple[str, bool]], str]:
-    """The stories to read, those of them whose endings people marked (and whether happy), and the split that they are."""
+def _read(options: EvaluateOptions, checkpoint: Checkpoint) -> tuple[list[Record], dict[str, Any]]:
+    """The stories to read, and what to tell of where they come from."""
     from engine.data.shards import is_prepared
 
     prepared = [Path(path) for path in options.data if Path(path).is_dir() and is_prepared(Path(path))]
     if prepared and len(options.data) > 1:
         raise UsageError(f"{prepared[0]} holds prepared data, which can only be the one --data.")
     split = options.split or ("valid" if prepared else "all")
-    records = list(itertools.islice(_prepared(prepared[0], split) if prepared else _files(options.data, split), options.most))
+    told: dict[str, Any] = {"data": list(options.data), "split": split}
+    if prepared:
+        found = _prepared(prepared[0], split)
+    else:
+        from engine.data.stories import read_records
+        from engine.evaluation.held_out import is_held_out, rule_of
+
+        found = iter(read_records([Path(path) for path in options.data]))
+        if split != "all":
+            seed, share = rule_of(checkpoint.card)
+            told["split_rule"] = {"seed": seed, "validation_share": share}
+            found = (record for record in found if is_held_out(record.story, seed, share) == (split == "valid"))
+    records = list(itertools.islice(found, options.most))
     if not records:
         raise UsageError(f"There is no story in the split {split} of the data; --split all takes every story.")
-    return [r.story for r in records], [(r.story, r.ending == "happy") for r in records if r.ending], split
-
-
-def _files(paths: tuple[str, ...], split: str) -> Iterator[Record]:
-    from engine.data.stories import read_records
-
-    if split != "all":
-        raise UsageError("Story files are not divided into splits: leave --split out, or prepare the data first.")
-    yield from read_records([Path(path) for path in paths])
+    return records, told
 
 
 def _prepared(folder: Path, split: str) -> Iterator[Record]:

@@ -60,6 +60,27 @@ def test_slices_add_up(tmp_path: Path, plain_checkpoint: Path, tell: Callable, m
     assert sliced["nats"] == pytest.approx(whole["nats"], rel=1e-5)
 
 
+def test_splits_of_files_and_of_prepared_data(tmp_path: Path, tiny_checkpoint: Path, tell: Callable) -> None:
+    from engine.data.prepare import PrepareSettings, prepare
+
+    path = tmp_path / "many.txt"
+    path.write_text("<|endoftext|>".join(f"Mia found {n} keys and a very old door." for n in range(400)))
+    prepare(PrepareSettings((str(path),), tokenizer="bpe", vocab_size=300), tmp_path / "prepared")
+    figures: dict[tuple[str, str | None], dict] = {}
+    for source in (path, tmp_path / "prepared"):
+        for split in (None, "train", "valid", "all"):
+            chosen = ("--split", split) if split else ()
+            figures[source.name, split] = json.loads(tell(str(tiny_checkpoint), "-d", str(source), *chosen, "--json")[1])
+    assert figures["many.txt", None]["split"] == "all" and figures["prepared", None]["split"] == "valid"
+    assert figures["many.txt", "valid"]["split_rule"] == {"seed": 1, "validation_share": 0.01}
+    for split, least in (("train", 350), ("valid", 1), ("all", 400)):
+        ours, theirs = figures["many.txt", split], figures["prepared", split]
+        assert ours["stories"] == theirs["stories"] >= least and ours["text_bytes"] == theirs["text_bytes"]
+        assert ours["nats"] == pytest.approx(theirs["nats"], rel=1e-5)
+    assert figures["many.txt", "train"]["stories"] + figures["many.txt", "valid"]["stories"] == 400
+    assert tell(str(tiny_checkpoint), "-d", str(path), "-d", str(tmp_path / "prepared"))[0] == 2
+
+
 def test_stories(tiny_checkpoint: Path, tell: Callable) -> None:
     code, out, _ = tell(str(tiny_checkpoint), "--stories", "--count", "2", "--json")
     report = json.loads(out)["written"]
