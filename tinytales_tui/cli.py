@@ -15,6 +15,7 @@ import typer
 from engine.errors import UsageError
 from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
 from engine.version import __version__
+from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 app.add_typer(runs_app)
+app.add_typer(data_app)
 
 _LIMITS = ranges(SamplingSettings)
 _STORY, _SAMPLING, _OUTPUT, _ENGINE, _SCREEN = "The story", "Sampling", "Output", "Engine", "The app's screen"

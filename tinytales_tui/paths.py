@@ -37,6 +37,11 @@ def runs_folder() -> Path:
     return data_folder() / "runs"
 
 
+def data_sets_folder() -> Path:
+    """Where prepared data lie, a folder each."""
+    return data_folder() / "data"
+
+
 def logs_folder() -> Path:
     return data_folder() / "logs"
 

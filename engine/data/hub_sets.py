@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.data.records import Record
-from engine.data.sources import ReadingOptions, Source, extra
+from engine.data.source import ReadingOptions, Source, extra
 from engine.errors import NetworkError, TinyTalesError, UsageError
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+){0,2}")

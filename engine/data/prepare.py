@@ -24,7 +24,7 @@ from engine.errors import CheckpointError, UsageError
 from engine.settings import JsonRoundTrip
 from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer, tokenizer_sha256
 
-__all__ = ["PrepareSettings", "Progress", "erase", "prepare"]
+__all__ = ["PrepareSettings", "Progress", "erase", "open_tokenizer", "prepare"]
 
 LOCK = ".lock"
 
@@ -61,8 +61,7 @@ class PrepareSettings(JsonRoundTrip):
     def __post_init__(self) -> None:
         if isinstance(self.sources, str) or not self.sources or not all(isinstance(s, str) and s.strip() for s in self.sources):
             raise UsageError("Name at least one source of stories: a file, a folder, a Hub data set or storybook.")
-        if self.divide not in ("auto", "end-of-text", "blank-line", "file"):
-            raise UsageError(f"divide must be auto, end-of-text, blank-line or file, not {self.divide!r}.")
+        self.reading()
         for name, least, most in (("vocab_size", 257, 1 << 20), ("seed", 0, 2**63 - 1), ("shard_tokens", 1, 1 << 40)):
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
@@ -72,6 +71,7 @@ class PrepareSettings(JsonRoundTrip):
             raise UsageError(f"validation-share must lie between 0 and 0.5, and {share!r} does not.")
 
     def reading(self) -> ReadingOptions:
+        """How the sources are read; `UsageError` where that makes no sense."""
         return ReadingOptions(self.text_field, self.divide, self.skip_bad)
 
 
@@ -91,7 +91,7 @@ def prepare(
     sources = open_sources(settings.sources, settings.reading())
     if len(sources) > 1:
         sources.sort(key=lambda source: not source.labelled())  # labels win over the same story without them
-    tokenizer = tokenizer or _named_tokenizer(settings.tokenizer)
+    tokenizer = tokenizer or (None if settings.tokenizer == "bpe" else open_tokenizer(settings.tokenizer))
     head = _head(settings, sources, tokenizer)
     if is_prepared(folder):
         return _finished(folder, head)
@@ -115,25 +115,28 @@ def erase(folder: Path) -> None:
     """Remove prepared data, finished or not; files of others in the folder stay, and then so does it (`UsageError` if it is neither)."""
     if not (is_prepared(folder) or (folder / UNFINISHED).exists()):
         raise UsageError(f"{folder} does not look like prepared data, so nothing in it is deleted.")
-    (folder / MANIFEST).unlink(missing_ok=True)  # first of all: what is left no longer passes for whole
-    for path in [*folder.iterdir()]:
-        if _is_ours(path):
-            path.unlink(missing_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            (folder / MANIFEST).unlink(missing_ok=True)  # first of all: what is left no longer passes for whole
+            for path in [*folder.iterdir()]:
+                if _is_ours(path):
+                    path.unlink(missing_ok=True)
+    except Timeout as error:
+        raise UsageError(f"Another process is preparing data in {folder} at this moment.") from error
+    (folder / LOCK).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
 def _is_ours(path: Path) -> bool:
     shard = path.name.startswith(("train-", "valid-")) and path.name.removesuffix(".part").endswith((".bin", ".idx"))
-    return shard or path.name in (MANIFEST, TOKENIZER, LOCK) or path.name.startswith(UNFINISHED)
+    return shard or path.name in (MANIFEST, TOKENIZER) or path.name.startswith(UNFINISHED)
 
 
-def _named_tokenizer(name: str) -> Tokenizer | None:
-    """The tokenizer that a setting names; None for one that is to be learnt."""
+def open_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer with a name: gpt2, a tokenizer.json, or a folder that holds one; raises `UsageError` where there is none."""
     if name == "gpt2":
         return GPT2Tokenizer()
-    if name == "bpe":
-        return None
     path = Path(name).expanduser()
     path = path / TOKENIZER if path.is_dir() else path
     if not path.is_file():

@@ -52,17 +52,8 @@ def record_from_row(row: Any, text_field: str | None) -> Record | None:
 
     Raises `NoTextField` where `text_field`, or without one all of `TEXT_FIELDS`, is missing or no string.
     """
-    if isinstance(row, str) and text_field is None:
-        row = {"text": row}
-    if not isinstance(row, Mapping):
-        raise NoTextField("nothing with names")
-    wanted = (text_field,) if text_field else TEXT_FIELDS
-    field = next((name for name in wanted if isinstance(row.get(name), str)), None)
-    if field is None:
-        if any(name in row and row[name] is None for name in wanted):
-            return None
-        raise NoTextField(shown_columns(list(row)))
-    story = clean(row[field])
+    row, field = _with_field(row, text_field)
+    story = clean(row[field]) if field else ""
     if not story:
         return None
     topic = _words(row.get("topic"))
@@ -70,6 +61,25 @@ def record_from_row(row: Any, text_field: str | None) -> Record | None:
         prompt = _WHOLE_PROMPT.match(row["instruction"])
         topic = _words(prompt[1] if prompt else row["instruction"])
     return Record(story, topic, _ending(row.get("ending")), row.get("synthetic") is True)
+
+
+def text_of_row(row: Any, text_field: str | None) -> str:
+    """The text in a row as it stands there, blanks and end-of-text tokens too; raises `NoTextField` as above."""
+    row, field = _with_field(row, text_field)
+    return row[field] if field else ""
+
+
+def _with_field(row: Any, text_field: str | None) -> tuple[Mapping[str, Any], str | None]:
+    """The row as a dictionary, and its column with the text; None where that column is empty."""
+    if isinstance(row, str) and text_field is None:
+        row = {"text": row}
+    if not isinstance(row, Mapping):
+        raise NoTextField("nothing with names")
+    wanted = (text_field,) if text_field else TEXT_FIELDS
+    field = next((name for name in wanted if isinstance(row.get(name), str)), None)
+    if field is None and not any(name in row and row[name] is None for name in wanted):
+        raise NoTextField(shown_columns(list(row)))
+    return row, field
 
 
 def shown_columns(names: Sequence[object]) -> str:

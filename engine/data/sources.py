@@ -1,119 +1,23 @@
-"""Where stories come from: text, JSON, CSV and Parquet files, folders and globs of them, Hub data sets, the storybook.
+"""Where stories come from, as a person names it: files, folders and globs of them, Hub data sets, the storybook.
 
-Everything is streamed: a source can be read again from its start, and no reading holds more than a story (a row group, for Parquet).
-What cannot be read is refused in one sentence, or with `skip_bad` left out and counted. Knows nothing of tokens. Knows no torch.
+`open_sources` turns names into sources; nothing is read before one of them is asked for its records. Knows nothing of tokens. Knows no
+torch.
 """
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
-import hashlib
-import importlib
-import io
 import itertools
-import json
-import lzma
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from engine.data import reading
-from engine.data.records import Divide, NoTextField, Record, clean, record_from_row
-from engine.data.storybook import MARK, STORYBOOK, storybook_sha256, storybook_stories
+from engine.data.file_source import KINDS, FileSource, kind_of
+from engine.data.records import Record
+from engine.data.source import ReadingOptions, Source
+from engine.data.storybook import STORYBOOK, storybook_sha256, storybook_stories
 from engine.errors import UsageError
-from engine.tokenizer import END_OF_TEXT
 
-KINDS = {
-    ".txt": "text", ".text": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".parquet": "parquet",
-}  # fmt: skip
-"""Names of files that are known, by how they end; a packed one ends in one of `PACKED` after that."""
-PACKED = (".gz", ".bz2", ".xz", ".zst")
-_UNPACK: tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...] = (
-    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
-    (b"BZh", bz2.BZ2File),
-    (b"\xfd7zXZ\x00", lzma.LZMAFile),
-)
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How files are read; what `prepare` records among its settings."""
-
-    text_field: str | None = None
-    """The column with the story; None takes the first of `engine.data.records.TEXT_FIELDS` that a row has."""
-    divide: Divide = "auto"
-    skip_bad: bool = False
-    """Leave out what cannot be read (not UTF-8, not JSON, no story column) and count it, rather than stop."""
-
-
-@dataclass
-class Source:
-    """One place with stories. `records` may be called again; `dropped`, `synthetic` and `done` tell of the latest reading."""
-
-    name: str
-    """As a person named it, or the path of the file."""
-    kind: str
-    options: ReadingOptions = ReadingOptions()
-    size: int = 0
-    """What `done` runs up to, in the source's own unit (bytes of the file, or stories); 0: not known."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    """How many records were left out, by reason."""
-    synthetic: bool = False
-    """Whether a program made the stories (seen so far)."""
-    bytes: int = 0
-    """Bytes on disk; 0 for what lies in no file."""
-
-    def records(self) -> Iterator[Record]:
-        """The stories in order. Raises `UsageError` for what cannot be read, `NetworkError` for a Hub that does not answer."""
-        self.dropped, self.synthetic = Counter(), False
-        for record in self._read():
-            if record is None:
-                self.dropped["empty"] += 1
-            else:
-                self.synthetic |= record.synthetic
-                yield record
-
-    def fingerprint(self) -> str:
-        """A hash that changes whenever the stories change."""
-        raise TypeError(f"A {self.kind} source has no fingerprint.")
-
-    @property
-    def done(self) -> int:
-        """How far the latest reading has come, in units of `size`."""
-        return 0
-
-    def labelled(self) -> bool:
-        """Whether its first records have topics and endings."""
-        stories = self.records()
-        try:
-            return any(record.topic and record.ending for record in itertools.islice(stories, 64))
-        finally:
-            stories.close()  # type: ignore[attr-defined]  # it is a generator; the file is closed now, not at some later time
-
-    def _read(self) -> Iterator[Record | None]:
-        raise TypeError(f"A {self.kind} source cannot be read.")
-
-    def _row(self, row: Any, where: str) -> Iterator[Record | None]:
-        """The record of a row, or nothing where it is bad and bad ones are left out."""
-        try:
-            yield record_from_row(row, self.options.text_field)
-        except NoTextField as error:
-            if not self.options.skip_bad:
-                wanted = f"no text column {self.options.text_field}" if self.options.text_field else "no column with stories"
-                raise UsageError(f"{self.name}, {where}, has {wanted}; there is {error}. --text-field names one.") from error
-            self.dropped["no text"] += 1
-
-    def _bad(self, reason: str, sentence: str) -> None:
-        """Count something that cannot be read, or stop at it."""
-        if not self.options.skip_bad:
-            raise UsageError(sentence)
-        self.dropped[reason] += 1
+__all__ = ["FileSource", "ReadingOptions", "Source", "StorybookSource", "open_sources"]
 
 
 class StorybookSource(Source):
@@ -142,192 +46,14 @@ class StorybookSource(Source):
             yield record
 
 
-class FileSource(Source):
-    """One file, packed or not."""
-
-    def __init__(self, path: Path, options: ReadingOptions) -> None:
-        super().__init__(str(path), kind_of(path) or "text", options)
-        self.path = path
-        if not path.is_file():
-            raise UsageError(f"{path} is neither a plain file nor a folder, so it cannot be read twice, as it has to be.")
-        self.size = self.bytes = path.stat().st_size
-        self._raw: BinaryIO | None = None
-        self._done = 0
-
-    def fingerprint(self) -> str:
-        with self._failing_plainly(), self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    @property
-    def done(self) -> int:
-        if self._raw is not None and not self._raw.closed:
-            self._done = self._raw.tell()
-        return self._done
-
-    def _read(self) -> Iterator[Record | None]:
-        with self._failing_plainly():
-            yield from {"text": self._text, "jsonl": self._lines, "json": self._list, "csv": self._csv, "parquet": self._parquet}[
-                self.kind
-            ]()
-
-    @contextmanager
-    def _failing_plainly(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise UsageError(f"{self.name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-        except reading.TooLong as error:
-            raise UsageError(f"{self.name} has a story of more than 64 MiB; is it divided in another way (--divide)?") from error
-        except reading.Broken as error:
-            raise UsageError(f"{self.name} cannot be read: {error}.") from error
-
-    @contextmanager
-    def _open(self) -> Iterator[BinaryIO]:
-        """The unpacked bytes."""
-        with self.path.open("rb") as raw:
-            self._raw = raw
-            head = raw.read(8)
-            raw.seek(0)
-            if head[:2] in (b"\xff\xfe", b"\xfe\xff") and self.kind != "parquet":
-                raise UsageError(f"{self.name} is UTF-16 text, not UTF-8; convert it, for instance with iconv.")
-            unpack = next((unpack for magic, unpack in _UNPACK if head.startswith(magic)), None)
-            if head.startswith(b"\x28\xb5\x2f\xfd"):
-                unpack = _zstd(self.name)
-            with io.BufferedReader(unpack(raw), 1 << 18) if unpack else _Kept(raw) as file:
-                yield file  # type: ignore[misc]
-            if not raw.closed:
-                self._done = raw.tell()
-
-    def _text(self) -> Iterator[Record | None]:
-        first = True
-        with self._open() as file:
-            pieces = {
-                "end-of-text": reading.divided_by_token,
-                "blank-line": reading.divided_by_blank_lines,
-                "file": reading.undivided,
-            }[self._divided()](file)
-            for position, piece in pieces:
-                try:
-                    text = clean(piece.decode("utf-8-sig" if first else "utf-8"))
-                except UnicodeDecodeError as error:
-                    self._bad("not UTF-8", f"{self.name} is not UTF-8 text: byte {position + error.start:,} is wrong.")
-                    text = ""
-                else:
-                    if first and text.startswith(MARK):
-                        self.synthetic = True
-                        text = text.partition("\n")[2].strip()
-                    if text:
-                        yield Record(text, synthetic=self.synthetic)
-                first = False
-
-    def _divided(self) -> Divide:
-        if self.options.divide != "auto":
-            return self.options.divide
-        with self._open() as file:
-            return "end-of-text" if END_OF_TEXT.encode() in _read_fully(file, 1 << 20) else "blank-line"
-
-    def _lines(self) -> Iterator[Record | None]:
-        with self._open() as file:
-            for position, number, line in reading.lines_of(file):
-                try:
-                    row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-                except UnicodeDecodeError as error:
-                    self._bad("not UTF-8", f"{self.name} is not UTF-8 text: byte {position + error.start:,} is wrong.")
-                except (ValueError, RecursionError):
-                    self._bad("not JSON", f"{self.name}, line {number}, is not JSON.")
-                else:
-                    yield from self._row(row, f"line {number}")
-
-    def _list(self) -> Iterator[Record | None]:
-        with self._open() as file:
-            for number, item in enumerate(reading.json_array(file), 1):
-                if self._good_bytes(item):
-                    yield from self._row(item, f"item {number}")
-
-    def _csv(self) -> Iterator[Record | None]:
-        with self._open() as file:
-            for number, row in reading.csv_rows(file):
-                if self._good_bytes(row):
-                    yield from self._row(row, f"line {number}")
-
-    def _good_bytes(self, row: Any) -> bool:
-        if not reading.has_bad_bytes(row):
-            return True
-        if not self.options.skip_bad:
-            with FileSource(self.path, self.options)._open() as file:
-                at = reading.first_bad_byte(file)
-            if at is None:
-                return True  # half a surrogate pair that was written as one
-            raise UsageError(f"{self.name} is not UTF-8 text: byte {at:,} is wrong.")
-        self.dropped["not UTF-8"] += 1
-        return False
-
-    def _parquet(self) -> Iterator[Record | None]:
-        parquet = extra("pyarrow.parquet", "Parquet files need")
-        from pyarrow import ArrowException
-
-        try:
-            with parquet.ParquetFile(self.path) as file:
-                total, number = max(1, file.metadata.num_rows), 0
-                for batch in file.iter_batches(batch_size=1024, use_threads=False):
-                    for row in batch.to_pylist():
-                        number += 1
-                        self._done = self.size * number // total
-                        yield from self._row(row, f"row {number}")
-        except (ArrowException, UnicodeDecodeError) as error:
-            raise UsageError(f"{self.name} is no Parquet file, or a damaged one.") from error
-
-
-class _Kept(io.BufferedReader):
-    """A file that its opener closes."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        super().__init__(raw, 1 << 18)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        if not self.closed:
-            self.detach()
-
-
-def _read_fully(file: BinaryIO, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size > 0 and (part := file.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _zstd(name: str) -> Callable[[BinaryIO], Any]:
-    try:
-        return importlib.import_module("compression.zstd").ZstdFile  # from Python 3.14 on
-    except ImportError as error:
-        raise UsageError(f"{name} is packed with zstd, which this Python cannot read; unpack it first (zstd -d).") from error
-
-
-def extra(module: str, need: str) -> Any:
-    """A module of the extra `data`; raises `UsageError` where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"{need} the extra `data`: pip install 'tinytales-tui[data]'.") from error
-
-
-def kind_of(path: Path) -> str | None:
-    """What a file holds, by its name; None where the name does not say."""
-    name = path.name.lower()
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    return next((kind for ending, kind in KINDS.items() if name.endswith(ending)), None)
-
-
-def open_sources(texts: Iterable[str], options: ReadingOptions = ReadingOptions()) -> list[Source]:
+def open_sources(texts: Iterable[str], options: ReadingOptions | None = None) -> list[Source]:
     """The sources that a person named, folders and globs as the files in them (sorted by path), each file once.
 
     Raises `UsageError` where there is no such thing, or a folder or glob has no file of a known kind.
     """
     found: dict[object, Source] = {}
     for text in texts:
-        for source in _open(text, options):
+        for source in _open(text, options or ReadingOptions()):
             found.setdefault(source.path.resolve() if isinstance(source, FileSource) else source.name, source)
     return list(found.values())
 
