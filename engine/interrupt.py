@@ -10,12 +10,14 @@ from typing import Any
 class Interrupt:
     """While `gentle`, the first signal only sets `came`; a second one, or one while not gentle, raises KeyboardInterrupt.
 
-    To be used as a context; outside the main thread, where signals cannot be caught, it never comes.
+    A `patient` one never raises, however often the signal comes. To be used as a context; outside the main thread, where signals
+    cannot be caught, it never comes.
     """
 
-    def __init__(self, *signals: signal.Signals, gentle: bool = True) -> None:
+    def __init__(self, *signals: signal.Signals, gentle: bool = True, patient: bool = False) -> None:
         self.came = False
         self.gentle = gentle
+        self._patient = patient
         self._signals = signals or (signal.SIGINT,)
         self._before: dict[signal.Signals, Any] = {}
 
@@ -29,6 +31,6 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _catch(self, *_: object) -> None:
-        if self.came or not self.gentle:
+        if not self._patient and (self.came or not self.gentle):
             raise KeyboardInterrupt
         self.came = True

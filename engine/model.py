@@ -64,18 +64,29 @@ class Decoder(nn.Module):
             x_BTC = x_BTC[:, -1:]
         return self.logits(x_BTC)
 
-    def hidden(self, ids_BT: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """The normalised residual stream, (B, T, C), that the head reads."""
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        cache: KeyValueCache | None = None,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """The normalised residual stream, (B, T, C), that the head reads.
+
+        For rows packed with several stories, `positions` (B, T) are those within each story and `mask` (B, 1, T, T) says which
+        earlier ones each position sees. Neither goes together with a cache.
+        """
         start, new = (cache.length if cache else 0), ids_BT.shape[1]
         x_BTC = self.embedding(ids_BT)
         if self.position_embedding is not None:
             if start + new > self.config.context:
                 raise ValueError(f"{start + new} positions, but the model has learned {self.config.context}")
-            x_BTC = x_BTC + self.position_embedding.weight[start : start + new]
+            at = self.position_embedding.weight[start : start + new] if positions is None else self.position_embedding(positions)
+            x_BTC = x_BTC + at
         x_BTC = self.dropout(x_BTC)
-        rotation = self.rotary.slice(start, new, x_BTC.device) if self.rotary else None
+        rotation = self.rotary.slice(start, new, x_BTC.device, positions) if self.rotary else None
         for layer, block in enumerate(self.blocks):
-            x_BTC = block(x_BTC, rotation, cache, layer)
+            x_BTC = block(x_BTC, rotation, cache, layer, mask)
         if cache:
             cache.advance(new)
         return self.norm(x_BTC)
@@ -98,8 +109,10 @@ class Block(nn.Module):
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BTC: Tensor, rotation: Rotation | None, cache: KeyValueCache | None, layer: int) -> Tensor:
-        x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), rotation, cache, layer))
+    def forward(
+        self, x_BTC: Tensor, rotation: Rotation | None, cache: KeyValueCache | None, layer: int, mask: Tensor | None = None
+    ) -> Tensor:
+        x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), rotation, cache, layer, mask))
         return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
 
 
@@ -116,7 +129,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, (self.heads + 2 * self.kv_heads) * self.dim, bias=config.qkv_bias)
         self.out = nn.Linear(self.heads * self.dim, config.width, bias=config.attention_out_bias)
 
-    def forward(self, x_BTC: Tensor, rotation: Rotation | None, cache: KeyValueCache | None, layer: int) -> Tensor:
+    def forward(
+        self, x_BTC: Tensor, rotation: Rotation | None, cache: KeyValueCache | None, layer: int, mask: Tensor | None = None
+    ) -> Tensor:
         batch, new, _ = x_BTC.shape
         qkv = self.qkv(x_BTC).view(batch, new, self.heads + 2 * self.kv_heads, self.dim).transpose(1, 2)
         q_BHTD, k_BKTD, v_BKTD = qkv.split((self.heads, self.kv_heads, self.kv_heads), dim=1)
@@ -126,7 +141,10 @@ class Attention(nn.Module):
         if cache is not None:
             k_BKSD, v_BKSD, mask_TS = cache.update(layer, k_BKTD, v_BKTD, self.window)
         else:
-            k_BKSD, v_BKSD, mask_TS = k_BKTD, v_BKTD, window_mask(new, self.window, x_BTC.device)
+            k_BKSD, v_BKSD = k_BKTD, v_BKTD
+            mask_TS = window_mask(new, self.window, x_BTC.device)
+            if mask is not None:
+                mask_TS = mask if mask_TS is None else mask & mask_TS
         y_BHTD = F.scaled_dot_product_attention(
             q_BHTD,
             k_BKSD,
@@ -179,7 +197,7 @@ def window_mask(length: int, window: int | None, device: torch.device) -> Tensor
 
 
 Rotation = tuple[Tensor, Tensor]
-"""Cosine and sine for the positions at hand, each (T, R) with R the number of rotated dimensions."""
+"""Cosine and sine for the positions at hand, each (T, R), or (B, 1, T, R), with R the number of rotated dimensions."""
 
 
 class RotaryTable:
@@ -189,11 +207,13 @@ class RotaryTable:
         self.config = config
         self.table: Rotation | None = None
 
-    def slice(self, start: int, new: int, device: torch.device) -> Rotation:
-        """Cosine and sine of positions start … start + new - 1."""
+    def slice(self, start: int, new: int, device: torch.device, positions: Tensor | None = None) -> Rotation:
+        """Cosine and sine of positions start … start + new - 1, or of the given ones (B, T), all below start + new."""
         if self.table is None or self.table[0].shape[0] < start + new or self.table[0].device != device:
             self.table = self._compute(max(self.config.context, 2 * (start + new)), device)
         cos, sin = self.table
+        if positions is not None:
+            return cos[positions][:, None], sin[positions][:, None]
         return cos[start : start + new], sin[start : start + new]
 
     @torch.inference_mode(False)  # a table first made while sampling must serve training too

@@ -358,20 +358,59 @@ def evaluate(
     raise typer.Exit(run_evaluate(options))
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train(
-    data: Annotated[list[Path], typer.Option("--data", "-d", metavar="FILE", help="Story files; may be repeated.")] = ...,  # type: ignore[assignment]
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe by name, or a TOML file.")] = "default",
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run's folder. Left out: recipe and time.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated.")
+    context: typer.Context,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="SOURCE",
+            help="Prepared data, story files, folders, a Hub data set, or storybook; may be repeated.",
+        ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe by name, or a TOML file.")] = "default",
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run. Left out: recipe and time.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="CHECKPOINT", help="Fine-tune this checkpoint: a folder, a run, a Hub id, default."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; --KEY VALUE does the same.")
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", "-f", help="Train here and show progress; Ctrl-C stops it.")
+    ] = False,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Only make the run, to be started with torchrun.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure a few steps and tell what the run would take.")] = False,
+    recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes.")] = False,
+    settings: Annotated[bool, typer.Option("--settings", help="List all settings with the recipe's values.")] = False,
+    json_object: Annotated[bool, typer.Option("--json", help="With --dry-run: one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes on standard error.")] = False,
 ) -> None:
-    """Train a story model from a recipe, in the foreground; Ctrl-C ends it with a checkpoint."""
-    from tinytales_tui.commands import run_train
+    """Train a story model in the background, from a recipe; it goes on when the terminal closes.
 
-    raise typer.Exit(run_train(data, recipe, name, changes or [], quiet))
+    Every setting is an option too, such as --steps 500 or --learning-rate 1e-3 (train --settings lists them).
+    """
+    from tinytales_tui.train_command import TrainOptions, list_recipes, list_settings, run_train
+
+    if recipes or settings:
+        raise typer.Exit(list_recipes() if recipes else list_settings(recipe))
+    options = TrainOptions(
+        data=tuple(data or ()),
+        recipe=recipe,
+        name=name,
+        start_from=start_from,
+        changes=tuple(changes or ()),
+        others=tuple(context.args),
+        foreground=foreground,
+        start=start,
+        dry_run=dry_run,
+        json=json_object,
+        quiet=quiet,
+    )
+    raise typer.Exit(run_train(options))
 
 
 def run(arguments: Sequence[str]) -> int:

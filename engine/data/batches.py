@@ -1,8 +1,7 @@
-"""From stories to training batches: each story its own row, rows of like length together, prompts without loss.
+"""From planned rows to tensors: what one process feeds to the network in one step (see `engine.data.plan` for the plan).
 
-A row is `<end> prompt story <end>`: the model sees a story just as it will when it writes one, never the tail of another. Rows
-are shuffled, sorted by length within a window, and cut into batches of at most `batch_tokens` cells, so that padding stays
-near two per cent. Everything follows from the seed and the epoch.
+Rows are padded on the right with the end token; a padded position, and a prompt that is not learnt, has no loss. A row with several
+stories carries positions that start again with each story, and a mask that lets none see another.
 """
 
 from __future__ import annotations
@@ -14,88 +13,101 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.data.stories import Record
-from engine.prompts import story_prompt
-from engine.settings import TrainSettings
-from engine.tokenizer import Tokenizer, encode_stories
+from engine.data.plan import Step
+from engine.data.shards import Split
+from engine.training.objective import IGNORED
 
-IGNORED = -100
-"""Target of a position that has no loss."""
+MULTIPLE = 32
+"""Row lengths are rounded up to a multiple of this: few different shapes, so that memory is used again and nothing is recompiled."""
 
 
 @dataclass(frozen=True)
-class Example:
-    """One story in tokens: the plain row, and the prompt that may stand before it."""
+class Batch:
+    """One forward pass."""
 
-    story: np.ndarray
-    """uint16 or uint32 ids of the story, without end tokens."""
-    prompt: np.ndarray | None
-    marked: bool
-    """Topic and ending were given by a person."""
-    sad: bool = False
+    inputs: Tensor
+    """(B, T) int64."""
+    targets: Tensor
+    """(B, T) int64, `IGNORED` where there is no loss."""
+    stories: Tensor | None = None
+    """(B, T) int64: number of the story within its row, where a row has several."""
+    positions: Tensor | None = None
+    """(B, T) int64: position within its story, where a row has several."""
 
+    def to(self, device: torch.device) -> Batch:
+        if device.type == "cpu":
+            return self
+        pinned = device.type == "cuda"
+        parts = (part if part is None or not pinned else part.pin_memory() for part in self._parts())
+        return Batch(*(None if part is None else part.to(device, non_blocking=pinned) for part in parts))  # type: ignore[arg-type]
 
-def make_examples(records: Sequence[Record], tokenizer: Tokenizer, marked: Sequence[bool]) -> list[Example]:
-    """Tokenize stories and prompts, in parallel."""
-    kind = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    stories = encode_stories(tokenizer, [r.story for r in records])
-    prompts = encode_stories(tokenizer, [story_prompt(r.topic, r.ending) if r.topic and r.ending else "" for r in records])
-    return [
-        Example(np.array(story, kind), np.array(prompt, kind) if prompt else None, by_hand and bool(prompt), r.ending == "sad")
-        for r, story, prompt, by_hand in zip(records, stories, prompts, marked, strict=True)
-    ]
+    def mask(self) -> Tensor | None:
+        """(B, 1, T, T) booleans: a position sees itself and what stands before it in its own story. None: plain causal."""
+        if self.stories is None:
+            return None
+        length = self.inputs.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=self.inputs.device).tril()
+        return ((self.stories[:, :, None] == self.stories[:, None, :]) & causal)[:, None]
 
-
-Row = tuple[np.ndarray, int]
-"""Ids with both end tokens, and how many targets at the front have no loss."""
-
-
-def epoch_rows(
-    examples: Sequence[Example], settings: TrainSettings, context: int, end: int, random: np.random.Generator
-) -> list[Row]:
-    """The rows of one epoch in random order: each story once, marked ones `marked_repeats` times."""
-    rows: list[Row] = []
-    for example in examples:
-        share = 1.0 if example.marked else settings.prompted_sad if example.sad else settings.prompted_happy
-        for _ in range(settings.marked_repeats if example.marked else 1):
-            prompted = example.prompt is not None and random.random() < share
-            rows.extend(_pieces(example.story, example.prompt if prompted else None, context, end))
-    return [rows[i] for i in random.permutation(len(rows))]
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.inputs, self.targets, self.stories, self.positions
 
 
-def _pieces(story: np.ndarray, prompt: np.ndarray | None, context: int, end: int) -> Iterator[Row]:
-    """A story as one row, or as several that each go on where the last one ended if it is longer than the context."""
-    head = [np.array([end], story.dtype)] + ([prompt] if prompt is not None else [])
-    whole = np.concatenate([*head, story, np.array([end], story.dtype)])
-    silent = len(prompt) if prompt is not None else 0
-    yield whole[: context + 1], silent
-    for start in range(context, len(whole) - 1, context):
-        yield whole[start : start + context + 1], max(0, silent - start)
+def step_batches(
+    split: Split, step: Step, end: int, context: int, micro_tokens: int, rank: int = 0, processes: int = 1
+) -> Iterator[Batch]:
+    """The batches of one process: its share of the step's rows, at most `micro_tokens` cells (or one row) at a time.
+
+    A process without a row gets one batch without a target, since all processes must take part in a step.
+    """
+    own = step.rows[rank::processes]
+    if not own:
+        yield Batch(torch.full((1, 1), end), torch.full((1, 1), IGNORED))
+        return
+    group: list[np.ndarray] = []
+    width = 0
+    for row in own:
+        size = _width(row, context)
+        if group and (len(group) + 1) * max(width, size) > micro_tokens:
+            yield collate(split, group, end, width)
+            group, width = [], 0
+        group.append(row)
+        width = max(width, size)
+    yield collate(split, group, end, width)
 
 
-def batches(
-    rows: Sequence[Row], batch_tokens: int, random: np.random.Generator, window: int = 1024
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of int64 inputs and targets, (B, T) each, right-padded; a batch holds at most `batch_tokens` cells (or one row)."""
-    groups: list[list[Row]] = []
-    for start in range(0, len(rows), window):
-        near = sorted(rows[start : start + window], key=lambda row: len(row[0]))
-        group: list[Row] = []
-        for row in near:
-            if group and (len(group) + 1) * (len(row[0]) - 1) > batch_tokens:
-                groups.append(group)
-                group = []
-            group.append(row)
-        groups.append(group)
-    for index in random.permutation(len(groups)):
-        yield _collate(groups[index])
+def _width(row: np.ndarray, context: int) -> int:
+    return min(context, -(-int(row["length"].sum()) // MULTIPLE) * MULTIPLE)
 
 
-def _collate(rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    length = max(len(ids) for ids, _ in rows) - 1
-    inputs = np.zeros((len(rows), length), np.int64)
-    targets = np.full((len(rows), length), IGNORED, np.int64)
-    for at, (ids, silent) in enumerate(rows):
-        inputs[at, : len(ids) - 1] = ids[:-1]
-        targets[at, silent : len(ids) - 1] = ids[1 + silent :]
-    return torch.from_numpy(inputs), torch.from_numpy(targets)
+def collate(split: Split, rows: Sequence[np.ndarray], end: int, width: int) -> Batch:
+    """Rows of segments as one batch of the given width."""
+    inputs = np.full((len(rows), width), end, np.int64)
+    targets = np.full((len(rows), width), IGNORED, np.int64)
+    several = max(len(row) for row in rows) > 1
+    stories = np.full((len(rows), width), -1, np.int64) if several else None
+    positions = np.zeros((len(rows), width), np.int64) if several else None
+    for at, row in enumerate(rows):
+        begin = 0
+        for number, segment in enumerate(row):
+            ids = _ids(split, segment, end)
+            stop, silent = begin + int(segment["length"]), int(segment["silent"])
+            inputs[at, begin:stop] = ids[:-1]
+            targets[at, begin + silent : stop] = ids[1 + silent :]
+            if stories is not None and positions is not None:
+                stories[at, begin:stop] = number
+                positions[at, begin:stop] = np.arange(stop - begin)
+            begin = stop
+    parts = (inputs, targets, stories, positions)
+    return Batch(*(None if part is None else torch.from_numpy(part) for part in parts))  # type: ignore[arg-type]
+
+
+def _ids(split: Split, segment: np.ndarray, end: int) -> np.ndarray:
+    """The segment's inputs and, one later, its last target."""
+    start, length = int(segment["start"]), int(segment["length"])
+    if segment["story"] < 0:
+        return split.window(start, length + 1)
+    prompt, story = split.parts(int(segment["story"]))
+    edge = np.array([end], story.dtype)
+    whole = np.concatenate((edge, prompt, story, edge)) if segment["prompted"] else np.concatenate((edge, story, edge))
+    return whole[start : start + length + 1]

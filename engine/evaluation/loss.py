@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
-from torch.nn import functional as F
 
+from engine.data.shards import MARKED, Split
 from engine.model import Decoder
 from engine.prompts import PromptStyle
 from engine.tokenizer import Tokenizer, encode_stories
+from engine.training.objective import IGNORED, head_loss
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,6 @@ class Loss:
         return figures | asdict(self)
 
 
-@torch.inference_mode()
 def evaluate(model: Decoder, tokenizer: Tokenizer, style: PromptStyle, stories: Sequence[str], batch_tokens: int = 8192) -> Loss:
     """Loss over whole stories, each read from its own beginning.
 
@@ -52,16 +53,41 @@ def evaluate(model: Decoder, tokenizer: Tokenizer, style: PromptStyle, stories: 
     trained so (`start_with_end`), else it only serves as context. A story longer than the context is read in windows that overlap
     by half, so that all but the first window's tokens are predicted from at least half a context.
     """
+    end = tokenizer.end_id
+    texts = [([end] * style.start_with_end + ids + [end], 0) for ids in encode_stories(tokenizer, stories)]
+    nats, tokens = _score(model, texts, batch_tokens)
+    return Loss(nats, tokens, sum(len(story.encode()) for story in stories), len(stories))
+
+
+def evaluate_split(model: Decoder, split: Split, end: int, most: int, batch_tokens: int = 8192) -> Loss:
+    """Loss over up to `most` prepared stories, the same ones each time; a story that people gave a prompt is read after it.
+
+    The prompt itself has no loss, so the figure of an instruction-tuned model is that of the stories alone.
+    """
+    chosen = np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(np.int64)
+    rows = split.rows(chosen)
+    texts = []
+    for story, row in zip(chosen.tolist(), rows, strict=True):
+        prompt, ids = split.parts(story)
+        asked = prompt.tolist() if row["marks"] & MARKED else []
+        texts.append(([end, *asked, *ids.tolist(), end], len(asked)))
+    nats, tokens = _score(model, texts, batch_tokens)
+    return Loss(nats, tokens, int(rows["bytes"].sum()), len(chosen))
+
+
+@torch.no_grad()
+def _score(model: Decoder, texts: Sequence[tuple[list[int], int]], batch_tokens: int) -> tuple[float, int]:
+    """Summed nats and the number of predictions over texts, of which the first so many predictions do not count."""
     was_training = model.training
     model.eval()
-    end, context = tokenizer.end_id, model.config.context
+    context = model.config.context
+    stride = max(1, context // 2)
     windows: list[tuple[list[int], int]] = []
-    for ids in encode_stories(tokenizer, stories):
-        whole = [end] * style.start_with_end + ids + [end]
-        windows.append((whole[: context + 1], 0))
-        stride = max(1, context // 2)
+    for whole, silent in texts:
+        windows.append((whole[: context + 1], silent))
         for start in range(stride, len(whole) - context + stride - 1, stride):
-            windows.append((whole[start : start + context + 1], context - stride))  # the window before counted as many targets
+            seen = max(context - stride, silent - start)  # the window before counted as many predictions
+            windows.append((whole[start : start + context + 1], seen))
     windows = [w for w in windows if len(w[0]) > 1]
     windows.sort(key=lambda w: len(w[0]))
     device = model.embedding.weight.device
@@ -74,12 +100,11 @@ def evaluate(model: Decoder, tokenizer: Tokenizer, style: PromptStyle, stories: 
             at += 1
         length = max(len(ids) for ids, _ in rows) - 1
         inputs = torch.zeros(len(rows), length, dtype=torch.int64)
-        targets = torch.full((len(rows), length), -100)
+        targets = torch.full((len(rows), length), IGNORED)
         for i, (ids, seen) in enumerate(rows):
             inputs[i, : len(ids) - 1] = torch.tensor(ids[:-1])
             targets[i, seen : len(ids) - 1] = torch.tensor(ids[1 + seen :])
-        logits = model(inputs.to(device))
-        nats += float(F.cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum"))
-        tokens += int((targets >= 0).sum())
+        nats += float(head_loss(model, model.hidden(inputs.to(device)), targets.to(device)))
+        tokens += int((targets != IGNORED).sum())
     model.train(was_training)
-    return Loss(nats, tokens, sum(len(story.encode()) for story in stories), len(stories))
+    return nats, tokens

@@ -1,251 +1,345 @@
-"""The trainer: stories in, a run directory out. Plain and sound; one process, one device.
+"""The course of a run: steps, metrics, validations, samples, checkpoints, requests, and the end; what happens when, and in what order.
 
-Each step draws length-sorted batches (`engine.data.batches`), clips, and moves the weights; the learning rate is a function of the
-step. The best validation point is kept as `checkpoints/best`, the last one as `checkpoints/step-…`. Sample stories use their own
-random generator, so they never change what the run learns. Ctrl-C or SIGTERM ends the run after a whole step, with a checkpoint.
+After each step rank 0 decides what comes next and the other processes do the same (`World.decide`). Whatever ends the run leaves a run
+directory from which it goes on exactly: a state is saved first, or the one before is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
-import platform
-import signal
+import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from engine.checkpoints import Checkpoint
-from engine.checkpoints.native import save_checkpoint
-from engine.data.batches import IGNORED, Example, batches, epoch_rows, make_examples
-from engine.data.derive import label
-from engine.data.stories import Record, fingerprint, read_records
-from engine.devices import choose_device, supports_bf16
-from engine.errors import UsageError
-from engine.evaluation.loss import Loss, evaluate
+from engine import files
+from engine.data.batches import step_batches
+from engine.data.plan import Step, Steps
+from engine.errors import TinyTalesError
+from engine.evaluation.loss import Loss, evaluate_split
 from engine.interrupt import Interrupt
-from engine.model import Decoder
-from engine.prompts import PromptStyle
 from engine.runs import RunDirectory
-from engine.settings import TrainSettings
-from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer
-from engine.training.optimizer import clip_gradients, make_optimizers, set_rate
+from engine.training import watchdog
+from engine.training.heartbeat import Heartbeat
 from engine.training.samples import write_samples
+from engine.training.saving import Saver
 from engine.training.schedule import rate
-from engine.version import __version__
+from engine.training.setup import Parts
+from engine.training.step import Learner
+from engine.training.world import World
 
 Say = Callable[[str], None]
-REPORT_EVERY = 20
-"""Steps between two lines of metrics; the losses of the steps between are averaged into them."""
+STOP, PAUSE = 1, 2
+SAY_EVERY = 2.0
+"""Seconds between two lines of progress."""
+REQUESTS_EVERY = 0.25
+"""Seconds between two looks at what viewers ask."""
 
 
-def train(settings: TrainSettings, folder: Path, say: Say = lambda line: None) -> Path:
-    """Train as the settings say into a new run directory and return the folder of the best checkpoint.
-
-    `say` gets short lines for a person. Raises `UsageError` for settings or data that cannot be used.
-    """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
-    device = choose_device(settings.device)
-    paths = [Path(path) for path in settings.data]
-    if not paths:
-        raise UsageError("There is nothing to train on: name at least one file of stories.")
-    records = read_records(paths)
-    training, validation = split(records, settings)
-    tokenizer = make_tokenizer(settings, training)
-    say(f"{len(training):,} stories to train on, {len(validation):,} held out; {tokenizer.name}.")
-    examples = label_and_encode(training, tokenizer, settings)
-    config = settings.model_config(tokenizer.vocab_size)
-    network = Decoder(config)
-    network.initialise(torch.Generator().manual_seed(settings.seed))
-    network.to(device)
-    style = PromptStyle("topic-ending" if any(e.prompt is not None for e in examples) else "plain", start_with_end=True)
-    facts = {
-        "tinytales_tui": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": str(device),
-        "data_sha256": fingerprint(paths),
-        "parameters": network.parameter_count(),
-    }
-    run = RunDirectory.create(folder, {"settings": settings.to_json(), "model": config.to_json(), **facts})
-
-    def tell(line: str) -> None:
-        run.log(line)
-        say(line)
-
-    tell(f"{network.parameter_count():,} parameters on {device}; writing to {folder}.")
-    trainer = _Trainer(settings, network, tokenizer, style, examples, [r.story for r in validation], run, facts, tell)
-    return trainer.run_all()
+class Diverged(TinyTalesError):
+    """The loss or its gradient is no number any more."""
 
 
-def split(records: list[Record], settings: TrainSettings) -> tuple[list[Record], list[Record]]:
-    """Training and validation records, divided by the seed alone."""
-    order = np.random.default_rng(settings.seed).permutation(len(records))
-    held = max(1, round(len(records) * settings.validation_share))
-    if held >= len(records):
-        raise UsageError("There are too few stories to hold any out for validation; at least two are needed.")
-    return [records[i] for i in order[held:]], [records[i] for i in order[:held]]
+class Trainer:
+    """`Trainer(run, parts, world, …).run_all()` trains to the end and returns how it ended: finished or stopped."""
 
-
-def make_tokenizer(settings: TrainSettings, records: list[Record]) -> Tokenizer:
-    if settings.tokenizer == "gpt2":
-        return GPT2Tokenizer()
-    return BytePairTokenizer.train((r.story for r in records), settings.vocab_size)
-
-
-def label_and_encode(records: list[Record], tokenizer: Tokenizer, settings: TrainSettings) -> list[Example]:
-    """Examples with guessed topics and endings where the settings ask for guesses."""
-    marked = [bool(r.topic and r.ending) for r in records]
-    guess = settings.prompted_happy > 0 or settings.prompted_sad > 0
-    return make_examples(label(records, settings.seed) if guess else records, tokenizer, marked)
-
-
-class _Trainer:
     def __init__(
-        self,
-        settings: TrainSettings,
-        network: Decoder,
-        tokenizer: Tokenizer,
-        style: PromptStyle,
-        examples: list[Example],
-        validation: list[str],
-        run: RunDirectory,
-        facts: dict[str, Any],
-        say: Say,
+        self, run: RunDirectory, parts: Parts, world: World, interrupt: Interrupt, heartbeat: Heartbeat, say: Say
     ) -> None:
-        self.settings, self.network, self.tokenizer, self.style = settings, network, tokenizer, style
-        self.examples, self.validation, self.run, self.facts, self.say = examples, validation, run, facts, say
-        self.device = network.embedding.weight.device
-        self.optimizers = make_optimizers(network, settings)
-        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and supports_bf16(self.device))
-        self.best: Loss | None = None
+        self.run, self.parts, self.world, self.interrupt, self.heartbeat, self.say = run, parts, world, interrupt, heartbeat, say
+        self.settings, self.total = parts.settings, parts.steps
+        self.progress = parts.progress
+        self.learner = Learner(parts.network, self.settings, world)
+        self.saver = Saver(run, parts, self.learner, heartbeat, self._should_stop, say)
+        self.train_split, self.valid_split = parts.data.split("train"), parts.data.split("valid")
         self.measured: tuple[int, Loss] | None = None
         """The last validation, and the step it was made at."""
-        self.tokens = 0
-        self.step = 0
+        self._asked: set[str] = set()
+        self._next_look = 0.0
+        self._saved_at = self.progress.step if parts.saved else -1
+        self._spikes = watchdog.SpikeWatch()
+        self._board: Any = None
+        self._process = psutil.Process()
+        self._parent = os.getppid()
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=50)
+        """(time, step, tokens) of the newest steps, from which the pace is worked out."""
 
-    def run_all(self) -> Path:
-        total = self.settings.steps
-        self.run.event("started", 0, **self.facts)
-        self.run.status("running", 0, total)
-        try:
-            with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-                self._steps(interrupt)
-        except BaseException as error:
-            self.run.event("failed", self.step, message=f"{type(error).__name__}: {error}")
-            self.run.status("failed", self.step, total)
-            raise
-        self._save(self.run.checkpoint_folder(self.step))
-        self._end("stopped" if self.step < total else "finished")
-        if interrupt.came:
-            raise KeyboardInterrupt
-        return self.run.path / "checkpoints" / "best"
+    def run_all(self) -> str:
+        if self.parts.saved:
+            self.learner.load(self.parts.saved.tensors)
+        self.learner.begin()
+        self.progress = self.world.share(self.progress)
+        if self.world.main:
+            self._open()
+        self.parts.saved = None  # large, and no longer needed
+        state = self._steps()
+        if self.world.main:
+            self._close(state)
+        return state
 
-    def _end(self, state: Any) -> None:
-        self.run.event(state, self.step)
-        self.run.status(state, self.step, self.settings.steps)
+    # The course of steps
 
-    def _stream(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches without end, epoch after epoch."""
-        epoch, context = 0, self.network.config.context
-        while True:
-            random = np.random.default_rng((self.settings.seed, epoch))
-            rows = epoch_rows(self.examples, self.settings, context, self.tokenizer.end_id, random)
-            yield from batches(rows, self.settings.batch_tokens, random)
-            epoch += 1
+    def _steps(self) -> str:
+        plan = Steps(self.train_split, self.settings, self.parts.context, self.progress.epoch, self.progress.index)
+        finished = self._early() or self.progress.step >= self.total
+        while not finished:
+            choice = self.world.decide(self._choice() if self.world.main else 0)
+            if choice == PAUSE:
+                choice = self._pause()
+            if choice == STOP:
+                break
+            step = next(plan)
+            loss, norm = self._learn(step)
+            self.progress.epoch, self.progress.index = plan.epoch, plan.index
+            if self.world.main:
+                self._after(step, loss, norm)
+            finished = bool(self.world.decide(int(self._early() or self.progress.step >= self.total)))
+        return "finished" if finished else "stopped"
 
-    def _steps(self, interrupt: Interrupt) -> None:
-        stream, losses, norms = self._stream(), [], []
-        since, counted = time.perf_counter(), self.tokens
-        self.network.train()
-        while self.step < self.settings.steps and not interrupt.came:
-            self.step += 1
-            loss, norm = self._one_step(stream)
-            losses.append(loss)
-            norms.append(norm)
-            if not np.isfinite(loss):
-                self.run.event("warning", self.step, message="The loss is not a number; the learning rate is probably too high.")
-                raise UsageError(f"The loss became {loss} at step {self.step}; try a lower learning rate.")
-            if self.step % REPORT_EVERY == 0 or self.step == self.settings.steps:
-                now = time.perf_counter()
-                speed = (self.tokens - counted) / (now - since)
-                share = rate(self.step - 1, self.settings)
-                mean = float(np.mean(losses))
-                self.run.metric(
-                    self.step,
-                    self.tokens,
-                    train_loss=mean,
-                    lr=share * self.settings.learning_rate,
-                    grad_norm=float(np.mean(norms)),
-                    tokens_per_s=speed,
-                )
-                self.run.status("running", self.step, self.settings.steps)
-                left = (self.settings.steps - self.step) * (now - since) / len(losses)
-                self.say(
-                    f"step {self.step:,}/{self.settings.steps:,}  loss {mean:.4f}  {speed:,.0f} tokens/s  {left / 60:.0f} min left"
-                )
-                losses, norms, since, counted = [], [], now, self.tokens
-            paused = time.perf_counter()
-            if self.step % self.settings.evaluate_every == 0 or self.step == self.settings.steps:
-                self._validate()
-            if self.settings.sample_every and self.step % self.settings.sample_every == 0:
-                write_samples(self._checkpoint(), self.settings, self.run, self.step)
-            since += time.perf_counter() - paused  # the speed is that of training alone
+    def _learn(self, step: Step) -> tuple[float, float]:
+        number, targets = self.progress.step + 1, step.targets
+        micro = self.settings.micro_tokens or self.settings.batch_tokens
+        batches = list(
+            step_batches(
+                self.train_split, step, self.parts.data.end_id, self.parts.context, micro, self.world.rank, self.world.size
+            )
+        )
+        loss, norm = self.learner.step(number, batches, targets, rate(number - 1, self.settings, self.total))
+        if not (np.isfinite(loss) and np.isfinite(norm)):
+            raise Diverged(self._blame(step, number, loss, norm))
+        self.progress.step, self.progress.tokens = number, self.progress.tokens + targets
+        return loss, norm
 
-    def _one_step(self, stream: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-        """One optimizer step; returns the mean loss in nats a token and the gradient norm before clipping."""
-        parts = [next(stream) for _ in range(self.settings.accumulation)]
-        counted = sum(int((targets != IGNORED).sum()) for _, targets in parts)
-        set_rate(self.optimizers, rate(self.step - 1, self.settings))
-        total = 0.0
-        for inputs, targets in parts:
-            loss = self._loss(inputs.to(self.device), targets.to(self.device)) / max(1, counted)
-            loss.backward()
-            total += float(loss.detach())
-            self.tokens += int((targets != IGNORED).sum())
-        norm = clip_gradients(self.network, self.settings.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        return total, norm
+    def _after(self, step: Step, loss: float, norm: float) -> None:
+        """All that rank 0 does once a step is learnt, always in this order."""
+        progress, settings, number = self.progress, self.settings, self.progress.step
+        self.heartbeat.stepped(number)
+        self._recent.append((time.perf_counter(), number, progress.tokens))
+        progress.pending.append((loss, norm))
+        progress.since_validation[0] += loss
+        progress.since_validation[1] += 1
+        if number % settings.log_every == 0 or number == self.total:
+            self._metric()
+        if message := self._spikes.see(loss):
+            self._warn("spike", message)
+        pause = time.perf_counter()
+        if number % settings.evaluate_every == 0 or number == self.total:
+            self._validate()
+        if settings.sample_every and number % settings.sample_every == 0:
+            self._sample()
+        if number % settings.checkpoint_every == 0 or number == self.total:
+            self._checkpoint()
+        if (paused := time.perf_counter() - pause) > 0.01:  # the pace is that of training alone
+            self._recent = deque(((at + paused, *rest) for at, *rest in self._recent), maxlen=50)  # type: ignore[misc]
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Summed cross-entropy, float32."""
-        context = torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
-        with context:
-            logits = self.network(inputs)
-            return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    def _metric(self) -> None:
+        progress = self.progress
+        losses, norms = zip(*progress.pending, strict=True)
+        share = rate(progress.step - 1, self.settings, self.total)
+        values = {
+            "train_loss": float(np.mean(losses)),
+            "lr": share * self.settings.learning_rate,
+            "grad_norm": float(np.mean(norms)),
+            "memory_bytes": self._memory(),
+        }
+        speed = self._pace()[0]
+        self.saver.metric(progress.step, progress.tokens, **values, **({"tokens_per_s": round(speed, 1)} if speed else {}))
+        progress.pending = []
+        if self._board:
+            self._board.scalars(progress.step, values | ({"tokens_per_s": speed} if speed else {}))
+        self._tell(values["train_loss"], speed)
 
     def _validate(self) -> None:
-        loss = evaluate(self.network, self.tokenizer, self.style, self.validation)
-        self.run.metric(self.step, self.tokens, val_loss=loss.nats_per_token, val_bits_per_byte=loss.bits_per_byte)
-        self.measured = (self.step, loss)
-        better = self.best is None or loss.bits_per_byte < self.best.bits_per_byte
-        self.say(f"step {self.step:,}: validation {loss.bits_per_byte:.4f} bits a byte{', the best so far' if better else ''}")
-        if better:
-            self.best = loss
-            self._save(self.run.path / "checkpoints" / "best")
-
-    def _save(self, folder: Path) -> None:
-        card = {
-            "step": self.step,
-            "tokens": self.tokens,
-            "validation": self.measured[1].to_json() if self.measured and self.measured[0] == self.step else None,
-            "provenance": self.facts,
-            "training": self.settings.to_json(),
+        self.heartbeat.busy()
+        progress = self.progress
+        if not len(self.valid_split):
+            return
+        with self.learner.evaluated():
+            loss = evaluate_split(self.parts.network, self.valid_split, self.parts.data.end_id, self.settings.evaluate_stories)
+        self.measured = (progress.step, loss)
+        values = {
+            "val_loss": loss.nats_per_token,
+            "val_perplexity": loss.perplexity,
+            "val_bits_per_byte": loss.bits_per_byte,
         }
-        stored_as = getattr(torch, self.settings.stored_as)
-        save_checkpoint(folder, self.network, self.tokenizer, self.style, card, dtype=stored_as)
-        self.run.event("checkpoint", self.step, folder=str(folder.relative_to(self.run.path)))
-
-    def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(
-            self.network, self.tokenizer, self.style, self.run.path.name, str(self.run.path), "own", device=str(self.device)
+        self.saver.metric(progress.step, progress.tokens, **values)
+        if self._board:
+            self._board.scalars(progress.step, values)
+        total, count = progress.since_validation
+        progress.validations = [*progress.validations[-9:], (progress.step, loss.nats_per_token, total / max(1, count))]
+        progress.since_validation = [0.0, 0.0]
+        better = progress.best_bits_per_byte is None or loss.bits_per_byte < progress.best_bits_per_byte
+        self.say(
+            f"step {progress.step:,}: validation {loss.nats_per_token:.4f} nats a token, {loss.bits_per_byte:.4f} bits a byte"
+            f"{', the best so far' if better else ''}"
         )
+        if better:
+            progress.best_step, progress.best_bits_per_byte, progress.without_better = progress.step, loss.bits_per_byte, 0
+            self.saver.best(progress, loss)
+        else:
+            progress.without_better += 1
+        if message := watchdog.overfitting(progress.validations):
+            self._warn("overfitting", message)
+
+    def _sample(self) -> None:
+        self.heartbeat.busy()
+        with self.learner.evaluated():
+            self.saver.patiently(
+                lambda: write_samples(self.saver.loaded(), self.settings, self.run, self.progress.step), self.progress.step
+            )
+
+    def _checkpoint(self) -> None:
+        self.heartbeat.busy()
+        measured = self.measured[1] if self.measured and self.measured[0] == self.progress.step else None
+        self.saver.checkpoint(self.progress, measured)
+        self._saved_at = self.progress.step
+
+    # What a person asks
+
+    def _choice(self) -> int:
+        """What comes next: 0 a step, or STOP or PAUSE. Checkpoints and samples that are asked for are made here."""
+        self._look()
+        if self._should_stop():
+            return STOP
+        if "checkpoint" in self._asked and self.progress.step != self._saved_at:
+            self._checkpoint()
+        if "sample" in self._asked:
+            self._sample()
+        choice = PAUSE if "pause" in self._asked else 0
+        self._asked.clear()
+        return choice
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + REQUESTS_EVERY
+            self._asked |= self.run.take_requests()
+        if self.world.many and os.getppid() != self._parent:
+            raise TinyTalesError("The process that started this one has died.")
+
+    def _should_stop(self) -> bool:
+        self._look()
+        return self.interrupt.came or "stop" in self._asked
+
+    def _pause(self) -> int:
+        """Wait until rank 0 is told to go on or to stop; a checkpoint is saved first."""
+        if self.world.main:
+            if self.progress.step != self._saved_at:
+                self._checkpoint()
+            self.saver.event("paused", self.progress.step)
+            self.heartbeat.now("paused")
+            self.say(f"Paused at step {self.progress.step:,}.")
+        while True:
+            choice = PAUSE
+            if self.world.main:
+                self._look()
+                choice = STOP if self._should_stop() else 0 if "resume" in self._asked else PAUSE
+            choice = self.world.decide(choice)
+            if choice != PAUSE:
+                break
+            time.sleep(REQUESTS_EVERY)
+        if self.world.main and choice == 0:
+            self._asked.clear()
+            self._recent.clear()
+            self.saver.event("resumed", self.progress.step, after="pause")
+            self.heartbeat.now("running")
+            self.say("Going on.")
+        return choice
+
+    # Beginning and end
+
+    def _open(self) -> None:
+        progress, saved = self.progress, self.parts.saved
+        self.run.take_back(saved.lengths if saved else {})
+        self.run.take_requests()  # what was asked of a process that is gone
+        again = (self.run.path / "events.jsonl").exists()
+        for message in self.parts.damaged:
+            self._warn("damaged", f"{message} An older one is taken.")
+        self.saver.event("resumed" if again else "started", progress.step, **self.parts.facts)
+        if self.settings.tensorboard:
+            from engine.training.board import Board
+
+            self._board = Board(self.run.path / "tensorboard", progress.step)
+        count = f"{self.parts.facts['trained_parameters']:,} of " if self.settings.lora_rank else ""
+        self.say(
+            f"{'Going on from' if again else 'From'} step {progress.step:,} to {self.total:,}: {count}"
+            f"{self.parts.facts['parameters']:,} parameters on {self.learner.device}, {len(self.train_split):,} stories, "
+            f"{len(self.valid_split):,} held out; {self.parts.tokenizer.name}."
+        )
+        if self.parts.data.synthetic:
+            self.say("The data are synthetic: stories made by the storybook grammar.")
+        if not again and (long := self.parts.facts["longer_than_context"]):
+            done = {"split": "split into pieces", "cut": "cut, and lose their end", "drop": "left out"}[self.settings.too_long]
+            self.say(f"{long:,} stories are longer than {self.parts.context} tokens; they are {done}.")
+        self.heartbeat.now("running")
+
+    def _close(self, state: str) -> None:
+        if state == "stopped":
+            with contextlib.suppress(OSError):
+                self.heartbeat.now("stopping")
+        if self.progress.step != self._saved_at:
+            self._checkpoint()
+        early = state == "finished" and self.progress.step < self.total
+        message = f"Stopped early: {self.settings.patience} validations without a better one." if early else None
+        self.saver.event(state, self.progress.step, **({"message": message} if message else {}))
+        if self._board:
+            self._board.close()
+        self.heartbeat.now(state, message)  # type: ignore[arg-type]
+        self.say(message or f"{state.capitalize()} at step {self.progress.step:,}.")
+
+    # Figures and words
+
+    def _early(self) -> bool:
+        return bool(self.settings.patience) and self.progress.without_better >= self.settings.patience
+
+    def _pace(self) -> tuple[float | None, float | None]:
+        """Tokens and steps a second over the newest steps."""
+        if len(self._recent) < 2 or self._recent[-1][0] <= self._recent[0][0]:
+            return None, None
+        (then, step_then, tokens_then), (now, step_now, tokens_now) = self._recent[0], self._recent[-1]
+        return (tokens_now - tokens_then) / (now - then), (step_now - step_then) / (now - then)
+
+    def _memory(self) -> int:
+        if self.learner.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.learner.device)
+        return int(self._process.memory_info().rss)
+
+    def _tell(self, loss: float, speed: float | None) -> None:
+        now = time.monotonic()
+        if self.progress.step != self.total and now - getattr(self, "_told", 0.0) < SAY_EVERY:
+            return
+        self._told = now
+        pace = self._pace()[1]
+        left = f"  {_duration((self.total - self.progress.step) / pace)} left" if pace else ""
+        tokens = f"  {speed:,.0f} tokens/s" if speed else ""
+        self.say(f"step {self.progress.step:,}/{self.total:,}  loss {loss:.4f}{tokens}{left}")
+
+    def _warn(self, kind: str, message: str) -> None:
+        self.saver.event("warning", self.progress.step, kind=kind, message=message)
+        self.say(f"Warning: {message}")
+
+    def _blame(self, step: Step, number: int, loss: float, norm: float) -> str:
+        """Name the batch that ended the run, and keep it in `bad-batch.json` for whoever looks for the cause."""
+        stories = step.stories()
+        what = f"the loss became {loss}" if not np.isfinite(loss) else f"the gradient became {norm}"
+        named = f"stories {', '.join(map(str, stories[:5]))}{' ...' if len(stories) > 5 else ''}" if stories else "a text window"
+        if self.world.main:
+            texts = [self.parts.tokenizer.decode(self.train_split.parts(story)[1].tolist()) for story in stories[:50]]
+            batch = {"step": number, "epoch": step.epoch, "index": step.index, "loss": str(loss), "grad_norm": str(norm)}
+            with contextlib.suppress(OSError):
+                files.write_json(self.run.path / "bad-batch.json", batch | {"stories": stories, "texts": texts})
+                self.run.event(
+                    "warning", number, kind="nan", message=f"At step {number:,} {what}.", epoch=step.epoch, stories=stories
+                )
+        last = f" The checkpoint of step {self._saved_at:,} is good." if self._saved_at > 0 else ""
+        return f"At step {number:,} {what} ({named} of epoch {step.epoch}); a lower learning rate may help.{last}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 2 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"

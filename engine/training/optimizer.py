@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from engine.model import Decoder
-from engine.settings import TrainSettings
+from engine.training.settings import TrainSettings
 
 
 def make_optimizers(model: Decoder, settings: TrainSettings) -> list[torch.optim.Optimizer]:
     """One or two optimizers, whose groups carry their peak rate as `peak`."""
-    hidden = [p for p in model.blocks.parameters() if p.dim() == 2]
+    hidden = [p for p in model.blocks.parameters() if p.dim() == 2 and p.requires_grad]
     hidden_ids = {id(p) for p in hidden}
-    others = [p for p in model.parameters() if id(p) not in hidden_ids]
+    others = [p for p in model.parameters() if id(p) not in hidden_ids and p.requires_grad]
     matrices, vectors = [p for p in others if p.dim() == 2], [p for p in others if p.dim() != 2]
     muon = settings.optimizer == "muon"
     adamw = torch.optim.AdamW(

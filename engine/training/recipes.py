@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
-from engine.settings import TrainSettings
+from engine.training.settings import TrainSettings
 
 
 def recipe_names() -> list[str]:
@@ -30,6 +31,14 @@ def load_recipe(name: str, changes: dict[str, Any]) -> TrainSettings:
         return TrainSettings.from_json(values | changes)
     except TypeError as error:
         raise UsageError(f"The recipe {name} has a value of the wrong kind ({error}).") from error
+
+
+def about_recipe(name: str) -> str:
+    """The first sentence of a recipe's own comment."""
+    lines = itertools.takewhile(
+        lambda line: line.startswith("# "), _folder().joinpath(f"{name}.toml").read_text("utf-8").splitlines()
+    )
+    return " ".join(line.removeprefix("# ").strip() for line in lines).split(". ")[0].split(": ")[0].rstrip(".") + "."
 
 
 def _folder() -> Any:

@@ -1,4 +1,7 @@
-"""Stories written while a model trains, for the same prompts and seeds each time, so that one sees it learn."""
+"""Stories written while a model trains, for the same prompts and seeds each time, so that one sees it learn.
+
+They are drawn with a generator of their own, and nothing of what the run learns depends on them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from engine.checkpoints import Checkpoint
 from engine.generation import generate
 from engine.protocol import Finished, Token
 from engine.runs import RunDirectory
-from engine.settings import GenerationRequest, SamplingSettings, TrainSettings
+from engine.settings import GenerationRequest, SamplingSettings
+from engine.training.settings import TrainSettings
 
 
 def write_samples(checkpoint: Checkpoint, settings: TrainSettings, run: RunDirectory, step: int) -> None:
@@ -22,6 +26,6 @@ def write_samples(checkpoint: Checkpoint, settings: TrainSettings, run: RunDirec
         else:
             request = GenerationRequest(opening=text, sampling=sampling)
         story = "".join(event.text for event in generate(checkpoint, request) if isinstance(event, Token | Finished))
-        run.sample(step, text, story)
+        run.sample(step, text, story, seed=settings.seed)
         run.event("sample", step, prompt=text)
     checkpoint.network.train()

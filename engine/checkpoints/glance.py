@@ -1,0 +1,47 @@
+"""A quick look at a checkpoint before anything is started with it: are its files there, whole, and of the right kind? Knows no torch.
+
+`load_checkpoint` reads and checks everything; this only finds within a moment what a person has mistyped or half-copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+from engine.errors import CheckpointError, UsageError
+
+
+def glance(source: str) -> str:
+    """The source as an absolute path, or as it is where it names the package's own checkpoint or one on the Hub.
+
+    Raises `UsageError` where there is no such path, `CheckpointError` where its weights are missing, cut off or no weights.
+    """
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
+    if source == "default" or (not path.exists() and not source.startswith((".", "/", "~")) and source.count("/") == 1):
+        return source
+    if not path.exists():
+        raise UsageError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "tinytales.json").is_file() and (folder / "checkpoints" / "best").is_dir():
+        folder = folder / "checkpoints" / "best"
+    weights = folder / "model.safetensors"
+    if weights.is_file():
+        _check_weights(weights)
+    return str(path.absolute())
+
+
+def _check_weights(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8))[0]
+            if length > min(size, 1 << 27):
+                raise ValueError("its header claims more than the file holds")
+            header = json.loads(file.read(length))
+        ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+        if 8 + length + max(ends, default=0) != size:
+            raise ValueError("it is cut off")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise CheckpointError(f"{path} cannot be read as weights: it is missing, cut off or damaged ({error}).") from error

@@ -1,0 +1,135 @@
+"""The training loss: cross-entropy over a large vocabulary that never holds all logits at once.
+
+The head and its loss are most of the arithmetic and nearly all of the memory of a small model with a 50,257-token vocabulary: 4,096
+positions make 0.8 GB of float32 logits, and autograd keeps several of them. Here a few hundred rows are taken at a time through
+head, softmax and both gradients, into one workspace that is used again; what is kept for the backward pass is the gradients
+themselves. (The idea of gradients made in the forward pass: Hsu et al. 2024, Liger Kernel, arXiv:2410.10989.) Positions without a
+loss are left out before the head, so prompts and padding cost nothing there.
+
+Measured, 4,096 rows × width 384 × vocabulary 50,257, two CPU threads: 0.96 s in bf16 against 1.8 s of the plain loss, 2.5 s against
+3.4 s in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.model import Decoder
+
+IGNORED = -100
+"""Target of a position that has no loss."""
+
+WORKSPACE_BYTES = 1 << 27
+"""How large the block of float32 logits may be that is in work."""
+
+
+class Objective(nn.Module):
+    """`Objective(network)(inputs_BT, targets_BT, scale, mask, positions) -> loss`: scaled sum of the cross-entropies in nats.
+
+    One module around network and loss, so that `DistributedDataParallel` and `torch.compile` see one forward pass.
+    """
+
+    def __init__(self, network: Decoder, compiled: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self._hidden = torch.compile(network.hidden) if compiled else network.hidden
+
+    def forward(
+        self,
+        inputs_BT: Tensor,
+        targets_BT: Tensor,
+        scale: float | Tensor = 1.0,
+        mask_BTT: Tensor | None = None,
+        positions_BT: Tensor | None = None,
+    ) -> Tensor:
+        """Scalar float32: `scale` × the sum over all positions whose target is not `IGNORED`."""
+        x_BTC = self._hidden(inputs_BT, mask=mask_BTT, positions=positions_BT)
+        return scale * head_loss(self.network, x_BTC, targets_BT)
+
+
+def head_loss(network: Decoder, x_BTC: Tensor, targets_BT: Tensor) -> Tensor:
+    """Summed cross-entropy in nats of the head's predictions, float32; positions with target `IGNORED` are left out."""
+    targets_N = targets_BT.flatten()
+    counted = (targets_N != IGNORED).nonzero().squeeze(1)
+    x_NC = x_BTC.flatten(0, 1).index_select(0, counted)
+    head = network.head
+    return linear_cross_entropy(x_NC, head.weight, head.bias, targets_N.index_select(0, counted))
+
+
+def linear_cross_entropy(x_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor) -> Tensor:
+    """Σ −log softmax(x Wᵀ + b)[target] over all rows, float32, in blocks of rows.
+
+    Under autocast the matrix products run in its number format and everything else in float32. Differentiable once in x, W and b.
+    """
+    device = x_NC.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NC.dtype
+    with torch.autocast(device, enabled=False):
+        learning = torch.is_grad_enabled()
+        return _LinearCrossEntropy.apply(x_NC, weight_VC, bias_V, targets_N, dtype, learning)  # type: ignore[no-any-return]
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_NC: Tensor,
+        weight_VC: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        dtype: torch.dtype,
+        learning: bool,
+    ) -> Tensor:
+        count, vocabulary = x_NC.shape[0], weight_VC.shape[0]
+        rows = max(1, min(count, WORKSPACE_BYTES // (4 * vocabulary)))
+        weight, x_all = weight_VC.to(dtype), x_NC.to(dtype)
+        logits = torch.empty(rows, vocabulary, device=x_NC.device)
+        narrow = logits if dtype == torch.float32 else torch.empty(rows, vocabulary, device=x_NC.device, dtype=dtype)
+        grad_x = torch.empty(x_NC.shape, device=x_NC.device, dtype=dtype) if learning else None
+        # Columns of the vocabulary: this product is the faster one of the two layouts on a CPU.
+        grad_weight = torch.zeros(weight_VC.shape[1], vocabulary, device=x_NC.device) if learning else None
+        grad_bias = torch.zeros(vocabulary, device=x_NC.device) if learning and bias_V is not None else None
+        total = torch.zeros((), device=x_NC.device)
+        for start in range(0, count, rows):
+            x, target = x_all[start : start + rows], targets_N[start : start + rows, None]
+            block, small = logits[: x.shape[0]], narrow[: x.shape[0]]
+            torch.mm(x, weight.T, out=small)
+            if small is not block:
+                block.copy_(small)
+            if bias_V is not None:
+                block += bias_V
+            wanted = block.gather(1, target)
+            largest, where = block.max(dim=1, keepdim=True)
+            torch.softmax(block, dim=1, out=block)
+            # log Σ exp = the largest logit less the logarithm of its own probability, which is never small.
+            total += (largest - block.gather(1, where).log() - wanted).sum()
+            if grad_x is None or grad_weight is None:
+                continue
+            block.scatter_add_(1, target, torch.full_like(wanted, -1.0))  # softmax less one-hot: the gradient of the logits
+            if grad_bias is not None:
+                grad_bias += block.sum(0)
+            if small is not block:
+                small.copy_(block)
+                grad_weight += x.T @ small
+            else:
+                grad_weight.addmm_(x.T, small)
+            torch.mm(small, weight, out=grad_x[start : start + rows])
+        ctx.gradients = grad_x, grad_weight, grad_bias
+        ctx.dtypes = x_NC.dtype, weight_VC.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_x, grad_weight, grad_bias = ctx.gradients
+        del ctx.gradients  # they are large, and nobody walks back twice
+        x_dtype, weight_dtype = ctx.dtypes
+        return (
+            (grad_x.to(x_dtype) * grad) if ctx.needs_input_grad[0] else None,
+            (grad_weight.mul_(grad).T.to(weight_dtype)) if ctx.needs_input_grad[1] else None,
+            None if grad_bias is None else grad_bias * grad,
+            None,
+            None,
+            None,
+        )
