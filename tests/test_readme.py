@@ -24,10 +24,9 @@ def test_the_pictures_and_files_it_points_to_are_there() -> None:
 
 
 def test_its_options_exist() -> None:
-    commands = [
-        "",
-        *{line.split()[1] for line in LINES if line.startswith("tinytales-tui ") and not line.split()[1].startswith("-")},
-    ]
+    typed = [line.split()[1:3] for line in LINES if line.startswith("tinytales-tui ") and not line.split()[1].startswith("-")]
+    groups = {"runs", "data"}
+    commands = ["", *sorted({" ".join(words[: 1 + (words[0] in groups)]) for words in typed})]
     shown = ""
     for command in commands:
         arguments = [sys.executable, "-m", "tinytales_tui", *command.split(), "--help"]

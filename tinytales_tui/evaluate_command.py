@@ -75,6 +75,7 @@ def run_evaluate(options: EvaluateOptions) -> int:
         figures, marked = _loss(options, checkpoint, say)
         report |= figures
     if options.stories:
+        use_threads(options.threads, checkpoint.network.parameter_count())  # one token a step: often quickest on one thread
         report["written"], texts = _stories(options, checkpoint, marked, say)
     if options.output is not None:
         _write(options.output, _with_texts(report, texts))
@@ -268,6 +269,7 @@ def _print_written(written: dict[str, Any]) -> None:
         )
         if "agreement_on_data" in judge:
             told += f", and on {judge['agreement_on_data']:.1%} of the {judge['marked_in_data']:,} marked stories in the data"
+            told += " (it may have learnt from some of them)"
         put("")
         for line in textwrap.wrap(f"{told}. --json says how every figure is measured.", 79):
             put(line)

@@ -116,7 +116,7 @@ def test_agreement_on_marked_stories_in_the_data(tmp_path: Path, tiny_checkpoint
     arguments = (str(tiny_checkpoint), "--stories", "-n", "1", "--preset", "creative", "--data", str(tmp_path / "marked.jsonl"))
     judge = json.loads(tell(*arguments, "--json")[1])["written"]["judge"]
     assert judge["marked_in_data"] == 60 and judge["agreement_on_data"] == 1.0
-    assert "100.0% of the 60 marked stories" in tell(*arguments)[1].replace("\n", " ")
+    assert "100.0% of the 60 marked stories in the data" in tell(*arguments)[1].replace("\n", " ")
 
 
 def test_output_is_whole_and_never_overwrites(tmp_path: Path, data: Path, tiny_checkpoint: Path, tell: Callable) -> None:
