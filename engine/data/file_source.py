@@ -88,10 +88,12 @@ class FileSource(Source):
             unpack = next((unpack for magic, unpack in _UNPACK if head.startswith(magic)), None)
             if head.startswith(b"\x28\xb5\x2f\xfd"):
                 unpack = _zstd(self.name)
-            with io.BufferedReader(unpack(raw), 1 << 18) if unpack else _Kept(raw) as file:
-                yield file  # type: ignore[misc]
-            if not raw.closed:
-                self._done = raw.tell()
+            if unpack is None:
+                yield raw
+            else:
+                with io.BufferedReader(unpack(raw), 1 << 18) as file:
+                    yield file  # type: ignore[misc]
+            self._done = raw.tell()
 
     def _text(self) -> Iterator[Record | None]:
         first = True
@@ -171,17 +173,6 @@ class FileSource(Source):
                         yield from self._row(row, f"row {number}")
         except (ArrowException, UnicodeDecodeError) as error:
             raise UsageError(f"{self.name} is no Parquet file, or a damaged one.") from error
-
-
-class _Kept(io.BufferedReader):
-    """A file that its opener closes."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        super().__init__(raw, 1 << 18)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        if not self.closed:
-            self.detach()
 
 
 def _read_fully(file: BinaryIO, size: int) -> bytes:

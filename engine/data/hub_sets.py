@@ -40,7 +40,9 @@ class HubSource(Source):
         """The data set's present revision; asked for once."""
         if self._revision is None:
             from huggingface_hub import HfApi
+            from huggingface_hub.utils import logging
 
+            logging.set_verbosity_error()  # its remarks on cards and tokens are not for a person who wants stories
             try:
                 self._revision = str(HfApi().dataset_info(self._id, timeout=30).sha)
             except Exception as error:  # the HTTP library's own errors are of no common kind across its versions

@@ -133,12 +133,15 @@ def json_array(file: BinaryIO, block: int = BLOCK) -> Iterator[Any]:
 def csv_rows(file: BinaryIO) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row by column name); bytes that are no UTF-8 become surrogates, which the caller looks for."""
     csv.field_size_limit(LONGEST)
-    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline=""), restkey="", restval=None)
+    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+    reader = csv.DictReader(text, restkey="", restval=None)
     try:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
         raise Broken(f"line {reader.line_num} is not CSV ({error})") from error
+    finally:
+        text.detach()  # the file is its opener's to close
 
 
 def has_bad_bytes(value: Any) -> bool:
