@@ -122,7 +122,7 @@ def choose_checkpoint(run: RunView, which: Literal["best", "latest"] | int) -> C
         return chosen[-1]
     wanted = "best checkpoint" if which == "best" else f"checkpoint of step {which:,}"
     there = ", ".join(f"best (step {c.step:,})" if c.best and c.step is not None else c.name for c in found)
-    raise UsageError(f"{run.name} has no {wanted}; it has {there}.")
+    raise UsageError(f"{run.name} has no {wanted}; it has {there} (--latest or --step takes one of them).")
 
 
 def export_run(

@@ -20,8 +20,6 @@ LIVE_STATES = frozenset(("starting", "running", "paused", "stopping"))
 ENDED_STATES = frozenset(("finished", "stopped", "failed"))
 HEARTBEAT_LIMIT = 60.0
 """Seconds without a heartbeat after which a run counts as stale; the trainer gives one about every five."""
-STARTING_GRACE = 10.0
-"""Seconds for which a fresh `starting` is believed without its process: the launcher wrote it and may have left already."""
 START_TOLERANCE = 2.0
 """Seconds by which a process's start time may differ from the one written down."""
 NUMBERS = frozenset((int, float))
@@ -64,8 +62,8 @@ def read_status(folder: Path) -> RunStatus:
 
     A state that claims a live process (starting, running, paused, stopping) is believed only while the heartbeat is younger than 60
     seconds and, on the trainer's own host, a process with the pid and the start time that were written down is there (2 seconds of
-    tolerance; a number that was given to another process does not count). On any other host the heartbeat alone decides. A `starting`
-    of the last 10 seconds is believed without its process. What is not believed is `stale`.
+    tolerance; a number that was given to another process does not count). On any other host the heartbeat alone decides. What
+    is not believed is `stale`.
     """
     data = read_json(folder / "status.json") or {}
     claimed = data.get("state")
@@ -77,8 +75,7 @@ def read_status(folder: Path) -> RunStatus:
     if claimed in LIVE_STATES:
         fresh = age is not None and abs(age) < HEARTBEAT_LIMIT
         here = host is None or host == socket.gethostname()
-        launching = claimed == "starting" and fresh and abs(age or 0.0) < STARTING_GRACE
-        if not fresh or (here and not launching and not process_lives(pid, real(data.get("process_started")))):
+        if not fresh or (here and not process_lives(pid, real(data.get("process_started")))):
             state = "stale"
     return RunStatus(
         state=state,

@@ -128,7 +128,7 @@ class RunDirectory:
     def take_requests(self) -> set[Request]:
         """What viewers have asked for since the last time; each request is taken once. An unreadable folder asks for nothing."""
         try:
-            found = {name for name in os.listdir(self.path / "requests") if name in REQUESTS}
+            found = {path.name for path in (self.path / "requests").iterdir() if path.name in REQUESTS}
         except OSError:
             return set()
         taken: set[Request] = set()

@@ -69,9 +69,9 @@ def resume_run(name: str, foreground: bool, changes: list[str]) -> int:
         raise UsageError(f"{run.name} is {status.state} already.")
     if not run.settings:
         raise UsageError(f"{run.path / 'config.json'} is missing or damaged, so {run.name} cannot go on.")
-    steps = values.get("steps", run.settings.get("steps"))
-    if status.state == "finished" and isinstance(steps, int) and status.step is not None and steps <= status.step:
-        raise UsageError(f"{run.name} has done all its {status.step:,} steps; give it more, as in --set steps={2 * status.step}.")
+    steps, done = values.get("steps", run.settings.get("steps")), status.step
+    if isinstance(steps, int) and done and steps <= done and (status.state == "finished" or "steps" in values):
+        raise UsageError(f"{run.name} has done {done:,} steps already; give it more, as in --set steps={2 * done}.")
     if values:
         _change_settings(run.path, values)
     if foreground:

@@ -1,4 +1,6 @@
-"""The command `train`: from a recipe and what is changed of it to a run that goes on by itself. No Textual, and torch only where it trains here.
+"""The command `train`: from a recipe and what is changed of it to a run that goes on by itself.
+
+No Textual, and torch only where it trains in this process.
 
 Whatever can be refused without torch is refused before anything is written: an unknown recipe or setting, data that are not there, a
 checkpoint whose files are cut off.
@@ -6,6 +8,7 @@ checkpoint whose files are cut off.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -172,8 +175,8 @@ def _estimate(settings: TrainSettings, options: TrainOptions, say: Any) -> int:
         ("speed", f"{figures['tokens_per_s']:,.0f} tokens/s on {figures['device']} in {figures['precision']}"),
         ("a validation", f"{figures['seconds_a_validation']:.1f} s"),
         ("memory", f"{figures['peak_memory_bytes'] / 1e9:.2f} GB at the peak"),
-        ("on disk", f"{figures['checkpoint_bytes'] / 1e6:,.0f} MB a checkpoint, {figures['state_bytes'] / 1e6:,.0f} MB to resume from, two of each"),
-        ("time", f"about {duration(figures['seconds'])}, measured over {figures['measured_steps']} steps on this machine as busy as it is"),
+        ("on disk", f"{figures['checkpoint_bytes'] / 1e6:,.0f} MB a checkpoint, {figures['state_bytes'] / 1e6:,.0f} MB to resume"),
+        ("time", f"about {duration(figures['seconds'])}, by {figures['measured_steps']} steps on this machine as busy as it is"),
     ]  # fmt: skip
     for name, text in rows:
         print(f"{name:<13} {text}")
@@ -183,7 +186,7 @@ def _estimate(settings: TrainSettings, options: TrainOptions, say: Any) -> int:
 def duration(seconds: float) -> str:
     """`3 days 4 h`, `2 h 10 min`, `45 s`: two parts at most."""
     parts = [("day", 86400), ("h", 3600), ("min", 60), ("s", 1)]
-    for (unit, size), (below, less) in zip(parts, parts[1:], strict=False):
+    for (unit, size), (below, less) in itertools.pairwise(parts):
         if seconds >= size:
             whole, rest = divmod(round(seconds), size)
             plural = "s" if unit == "day" and whole > 1 else ""

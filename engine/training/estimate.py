@@ -18,8 +18,8 @@ from engine.data.batches import step_batches
 from engine.data.plan import Steps
 from engine.evaluation.loss import evaluate_split
 from engine.runs import RunDirectory
-from engine.training.setup import Parts, assemble
 from engine.training.settings import TrainSettings
+from engine.training.setup import Parts, assemble
 from engine.training.step import Learner
 from engine.training.world import World
 

@@ -20,7 +20,8 @@ from engine.training.settings import TrainSettings, options
 
 def create(folder: Path, settings: TrainSettings) -> None:
     """A new run directory that waits to be started; raises `UsageError` where one is there or none can be made."""
-    RunDirectory.create(folder, {"settings": settings.to_json()})
+    run = RunDirectory.create(folder, {"settings": settings.to_json()})
+    run.status("stopped", 0, settings.steps, "It has been made, and never been started.")
 
 
 def start(folder: Path, *, processes: int | None = None) -> int:

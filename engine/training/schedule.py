@@ -6,7 +6,6 @@ import math
 
 from engine.training.settings import TrainSettings
 
-
 WSD_DECAY = 0.8
 """Share of the steps after which the warm-up, stable, decay schedule begins to fall (Hu et al. 2024, MiniCPM, arXiv:2404.06395)."""
 

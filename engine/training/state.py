@@ -101,7 +101,7 @@ def save_state(folder: Path, progress: Progress, lengths: dict[str, int], tensor
 def saved_steps(folder: Path) -> list[int]:
     """Steps with a complete state, newest first."""
     try:
-        found = [_NAME.fullmatch(name) for name in os.listdir(folder)]
+        found = [_NAME.fullmatch(path.name) for path in folder.iterdir()]
     except OSError:
         return []
     return sorted((int(match[1]) for match in found if match), reverse=True)

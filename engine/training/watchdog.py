@@ -8,6 +8,7 @@ disk          there is no room for two more checkpoints
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import deque
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def overfitting(validations: Sequence[tuple[int, float, float]]) -> str | None:
     if len(validations) <= RISES:
         return None
     last = validations[-RISES - 1 :]
-    rising = all(b[1] > a[1] for a, b in zip(last, last[1:], strict=False))
+    rising = all(b[1] > a[1] for a, b in itertools.pairwise(last))
     falling = last[-1][2] < last[0][2]
     if not (rising and falling):
         return None
