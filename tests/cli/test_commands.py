@@ -48,7 +48,23 @@ def test_a_prompt_never_imports_textual(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["settings", "interrupt", "protocol", "runs", "hub", "tokenizer", "prompts", "files", "text_stream", "training.recipes"],
+    [
+        "settings",
+        "interrupt",
+        "protocol",
+        "runs",
+        "hub",
+        "tokenizer",
+        "prompts",
+        "files",
+        "text_stream",
+        "training.recipes",
+        "run_view",
+        "run_actions",
+        "evaluation.endings",
+        "evaluation.measures",
+        "evaluation.held_out",
+    ],
 )
 def test_what_stands_below_torch_does_not_import_it(module: str) -> None:
     assert "torch" not in modules_after(f"import engine.{module}")
@@ -58,9 +74,9 @@ def test_version_and_help() -> None:
     assert run("--version").stdout == f"tinytales-tui {__version__}\n"
     shown = run("--help")
     assert shown.returncode == 0
-    for word in ("--prompt", "--ending", "--install-completion", "doctor", "train", "evaluate"):
+    for word in ("--prompt", "--ending", "--install-completion", "doctor", "train", "evaluate", "runs"):
         assert word in shown.stdout
-    for command in ("doctor", "train", "evaluate"):
+    for command in ("doctor", "train", "evaluate", "runs"):
         assert run(command, "--help").returncode == 0
 
 

@@ -199,6 +199,7 @@ def test_resume(runs: Path, tell: Callable, monkeypatch: pytest.MonkeyPatch) -> 
     code, _, err = tell("resume", "mine", "--set", "steps=200", "--set", "schedule=linear")
     assert code == 0 and done == [{"steps": 200, "schedule": "linear"}, path] and "runs log -f mine" in err
     done.clear()
+    assert tell("resume", "mine", "--set", "steps=20")[0] == 2 and not done
     for state in ("failed", "running"):  # nobody is there: the second is stale
         write_status(path, state=state)
         assert tell("resume", "mine", "--foreground")[0] == 0
@@ -206,7 +207,7 @@ def test_resume(runs: Path, tell: Callable, monkeypatch: pytest.MonkeyPatch) -> 
     done.clear()
     write_status(path, state="finished", step=100)
     code, _, err = tell("resume", "mine")
-    assert code == 2 and "has done all its 100 steps" in err and not done
+    assert code == 2 and "has done 100 steps already" in err and not done
     assert tell("resume", "mine", "--set", "steps=150")[0] == 0 and done == [{"steps": 150}, path]
     assert tell("resume", "mine", "--set", "steps")[0] == 2
     (path / "config.json").write_text("{")
