@@ -297,7 +297,7 @@ def doctor(
 def evaluate(
     checkpoint: Annotated[
         str | None,
-        typer.Argument(metavar="[CHECKPOINT]", help="A folder, a file, a run's folder or a Hub id. Left out: the shipped one."),
+        typer.Argument(metavar="CHECKPOINT", help="A folder, a file, a run's folder or a Hub id. Left out: the shipped one."),
     ] = None,
     data: Annotated[
         list[str] | None,

@@ -181,7 +181,8 @@ def _stories(
     texts: dict[str, Any] = {}
     if not asks:
         say("This checkpoint knows no topics and endings: it goes on from fixed openings, and endings are not judged.")
-    say(f"writing {options.count} stories {'each ' * (len(chosen) > 1)}with {', '.join(chosen)} ...")
+    stories = "1 story" if options.count == 1 else f"{options.count} stories"
+    say(f"writing {stories} {'each ' * (len(chosen) > 1)}with {', '.join(chosen)} ...")
     with Progress("stories written", options.count * len(chosen), not options.quiet) as progress:
         for number, (name, sampling) in enumerate(chosen.items()):
             before = number * options.count

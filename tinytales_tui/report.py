@@ -41,7 +41,8 @@ def report(action: Callable[[], object]) -> int:
         return _say(f"{f'{error.filename}: ' if error.filename else ''}{reason(error)}.", FAILED)
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option, in the words of the option parser
-            return _say(f"{one_line(error.format_message(), 300).rstrip('.')}. {_way_out(error)}", WRONG_USAGE)
+            said = one_line(error.format_message(), 300).rstrip(".")
+            return _say(f"{said}. {_way_out(error)}", WRONG_USAGE) if said else WRONG_USAGE  # nothing: the help was shown
         if type(error).__name__ == "Abort":  # Ctrl-C, as the option parser passes it on
             return INTERRUPTED
         if os.environ.get("TINYTALES_DEBUG"):

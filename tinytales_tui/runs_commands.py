@@ -12,8 +12,8 @@ import typer
 
 app = typer.Typer(
     name="runs",
-    help="Look at training runs and steer them.",
-    no_args_is_help=True,
+    help="Look at training runs and steer them; without a command, list them.",
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -28,10 +28,16 @@ def _names(incomplete: str) -> list[str]:
 
 _NEWEST = "A run's name or folder. Left out: the one that is being trained, else the newest."
 _ONLY = "A run's name or folder. Left out: the one that is being trained."
-_Newest = Annotated[str | None, typer.Argument(metavar="[RUN]", help=_NEWEST, autocompletion=_names)]
-_Only = Annotated[str | None, typer.Argument(metavar="[RUN]", help=_ONLY, autocompletion=_names)]
+_Newest = Annotated[str | None, typer.Argument(metavar="RUN", help=_NEWEST, autocompletion=_names)]
+_Only = Annotated[str | None, typer.Argument(metavar="RUN", help=_ONLY, autocompletion=_names)]
 _Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.", autocompletion=_names)]
 _Wait = Annotated[bool, typer.Option("--wait", "-w", help="Come back when it is done, not as soon as it is asked for.")]
+
+
+@app.callback()
+def runs(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_()
 
 
 @app.command("list")

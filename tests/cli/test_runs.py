@@ -56,6 +56,7 @@ def test_list(runs: Path, tell: Callable) -> None:
         path = make_run(runs, name, state, step=100 if state == "finished" else 40)
         write_lines(path / "events.jsonl", [{"event": "started", "step": 0, "time": time.time() - 10_000 + number}])
     code, out, err = tell("list")
+    assert tell() == (code, out, err)  # `runs` alone is the list
     lines = out.splitlines()
     assert code == 0 and not err and max(map(len, lines)) <= 80
     assert lines[0].split() == ["name", "state", "step", "loss", "bpb", "tok/s", "left", "age"]
