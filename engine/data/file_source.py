@@ -96,14 +96,14 @@ class FileSource(Source):
             self._done = raw.tell()
 
     def _text(self) -> Iterator[Record | None]:
-        first = True
+        first, divide = True, self._divided()
+        readers = {
+            "end-of-text": reading.divided_by_token,
+            "blank-line": reading.divided_by_blank_lines,
+            "file": reading.undivided,
+        }
         with self._open() as file:
-            pieces = {
-                "end-of-text": reading.divided_by_token,
-                "blank-line": reading.divided_by_blank_lines,
-                "file": reading.undivided,
-            }[self._divided()](file)
-            for position, piece in pieces:
+            for position, piece in readers[divide](file):
                 try:
                     text = clean(piece.decode("utf-8-sig" if first else "utf-8"))
                 except UnicodeDecodeError as error:
