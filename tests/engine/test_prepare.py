@@ -263,7 +263,6 @@ def test_progress_is_reported(tmp_path: Path) -> None:
     assert last.stories == 4000 and last.share == 1.0 and last.bytes_per_s > 0 and last.text_bytes > 2_000_000
     shares = [one.share for one in seen if one.stage == "tokenizing" and one.share is not None]
     assert shares == sorted(shares) and all(0 <= share <= 1 for share in shares)
-    assert any(0.05 < share < 0.95 for share in shares)
 
 
 def test_storybook_data_are_called_synthetic(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import lzma
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from engine.data import reading
 from engine.data.records import Record
 from engine.data.sources import ReadingOptions, open_sources
 from engine.data.stories import read_records
+from engine.data.storybook import storybook_stories
 from engine.errors import UsageError
 from engine.tokenizer import END_OF_TEXT
 
@@ -237,6 +239,20 @@ def test_a_fingerprint_changes_with_the_stories(tmp_path: Path) -> None:
     for wrong in ("storybook:many", "storybook:1:2:3", "storybook:-1"):
         with pytest.raises(UsageError, match="storybook:COUNT:SEED"):
             open_sources([wrong])
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "b.jsonl", "storybook:6000"])
+def test_how_far_a_reading_has_come(tmp_path: Path, name: str) -> None:
+    told = [record.story for record in islice(storybook_stories(1), 6000)]
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(END_OF_TEXT.join(told).encode()))
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"story": story}) for story in told))
+    source = open_sources([name if ":" in name else str(tmp_path / name)])[0]
+    assert not source.labelled() or ":" in name  # looks at the beginning, and leaves no trace in the figures
+    records = source.records()
+    for _ in islice(records, 3000):
+        pass
+    assert 0.3 < source.done / source.size < 0.9
+    assert len(list(records)) == 3000 and source.done == source.size
 
 
 def test_reading_all_at_once_keeps_the_labels(tmp_path: Path) -> None:
