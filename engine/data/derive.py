@@ -40,7 +40,7 @@ CONFIDENT = 0.93
 
 
 LEARN_MARKED = 20_000
-"""The judge learns from at most this many marked stories ..."""
+"""The judge learns from at most this many marked stories, half of them happy ..."""
 LEARN_STORIES = 100_000
 """... and how rare words are is counted over at most this many stories of all kinds."""
 _MOST_WORDS = 200_000
@@ -62,19 +62,20 @@ class Guesser:
         None where fewer than 50 happy and 50 sad stories are marked: there is nothing to learn endings from.
         """
         marked: list[Record] = []
+        kept: Counter[str] = Counter()
         seen: Counter[str] = Counter()
         stories = 0
         for record in records:
-            if record.ending and len(marked) < LEARN_MARKED:
+            if record.ending and kept[record.ending] < LEARN_MARKED // 2:
                 marked.append(record)
+                kept[record.ending] += 1
             stories += 1
             seen.update(set(_WORD.findall(record.story.lower())))
             if len(seen) > _MOST_WORDS:
                 seen = Counter({word: count for word, count in seen.items() if count > 1})
             if stories >= LEARN_STORIES:
                 break
-        happy = sum(record.ending == "happy" for record in marked)
-        if min(happy, len(marked) - happy) < 50:
+        if min(kept["happy"], kept["sad"]) < 50:
             return None
         judge = EndingJudge.learn([r.story for r in marked], [r.ending == "happy" for r in marked], seed=seed)
         return cls(judge, {word: math.log(stories / count) for word, count in seen.items() if count >= 5}, seed)

@@ -20,7 +20,7 @@ from engine.data.progress import Progress, Report
 from engine.data.records import Divide
 from engine.data.shards import MANIFEST, TOKENIZER, UNFINISHED, Shards, is_prepared
 from engine.data.sources import ReadingOptions, Source, open_sources
-from engine.errors import CheckpointError, UsageError
+from engine.errors import CheckpointError, NetworkError, UsageError
 from engine.settings import JsonRoundTrip
 from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer, tokenizer_sha256
 
@@ -89,10 +89,13 @@ def prepare(
     by another process, and where settings or sources are not those that the folder was begun with; `NetworkError` for the Hub.
     """
     sources = open_sources(settings.sources, settings.reading())
+    known = _known(folder)
     if len(sources) > 1:
-        sources.sort(key=lambda source: not source.labelled())  # labels win over the same story without them
+        # Labels win over the same story without them. What is finished says in which order it was read.
+        order = list(known) if {source.name for source in sources} == set(known) else None
+        sources.sort(key=lambda source: order.index(source.name) if order else not source.labelled())
     tokenizer = tokenizer or (None if settings.tokenizer == "bpe" else open_tokenizer(settings.tokenizer))
-    head = _head(settings, sources, tokenizer)
+    head = _head(settings, sources, tokenizer, known, say)
     if is_prepared(folder):
         return _finished(folder, head)
     try:
@@ -147,14 +150,36 @@ def open_tokenizer(name: str) -> Tokenizer:
         raise UsageError(str(error)) from error
 
 
-def _head(settings: PrepareSettings, sources: list[Source], tokenizer: Tokenizer | None) -> dict[str, Any]:
+def _known(folder: Path) -> dict[str, str]:
+    """The sources of finished data in their order: name → fingerprint."""
+    if not is_prepared(folder):
+        return {}
+    try:
+        return {source["name"]: source["sha256"] for source in Shards.open(folder).manifest["sources"]}
+    except (KeyError, TypeError):
+        return {}
+
+
+def _fingerprint(source: Source, known: dict[str, str], say: Say) -> str:
+    try:
+        return source.fingerprint()
+    except NetworkError:
+        if source.name not in known:
+            raise
+        say(f"The Hub cannot be asked whether {source.name} has changed; what was prepared from it is used.")
+        return known[source.name]
+
+
+def _head(
+    settings: PrepareSettings, sources: list[Source], tokenizer: Tokenizer | None, known: dict[str, str], say: Say
+) -> dict[str, Any]:
     """What must be the same for a preparation to go on, or to count as done."""
     plain = settings.to_json() | {"sources": [source.name for source in sources]}
     if tokenizer is not None:
         plain |= {"tokenizer": "gpt2" if isinstance(tokenizer, GPT2Tokenizer) else "given", "vocab_size": tokenizer.vocab_size}
     return {
         "settings": plain,
-        "contents": [source.fingerprint() for source in sources],
+        "contents": [_fingerprint(source, known, say) for source in sources],
         "tokenizer_sha256": tokenizer_sha256(tokenizer) if tokenizer else None,
     }
 

@@ -103,6 +103,31 @@ def test_a_hub_data_set_without_a_network() -> None:
     assert done.returncode == 3 and "Hub could not be reached" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_hub_data_set_is_prepared_once(tmp_path: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).parents[1] / "engine" / "local_hub.py"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        online = kept | {
+            "HF_ENDPOINT": server.stdout.readline().strip(),
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+        done = run("prepare", "some/tales", "--json", env=online)
+    finally:
+        server.terminate()
+        server.wait()
+    manifest = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert manifest["folder"].endswith("/some-tales") and manifest["sources"][0]["sha256"] == f"some/tales@{'a' * 40}::train"
+    assert sum(manifest["splits"][split]["stories"] for split in ("train", "valid")) == 50
+    again = run("prepare", "some/tales")  # without a network
+    assert again.returncode == 0 and "what was prepared from it is used" in again.stderr
+    assert run("prepare", "some/tales", "--name", "other").returncode == 3
+
+
 def test_interrupted_and_continued(tmp_path: Path) -> None:
     stories = book(tmp_path / "tales.txt", 8000)
     arguments = [

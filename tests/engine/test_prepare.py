@@ -361,6 +361,13 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     assert "no permission" in refusal(PrepareSettings((str(path),)), tmp_path / "closed" / "data")
 
 
+def test_nothing_of_it_loads_torch() -> None:
+    modules = ["prepare", "inspect", "instruct", "vocabulary", "stories", "hub_sets", "whole_file"]
+    code = "import sys\n" + "".join(f"import engine.data.{name}\n" for name in modules)
+    code += "assert not {'torch', 'datasets', 'pyarrow', 'typer', 'rich'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 MEASURE = """
 import resource, sys
 from pathlib import Path
