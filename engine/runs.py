@@ -96,8 +96,8 @@ class RunDirectory:
         row = {key: value if math.isfinite(value) else str(value) for key, value in values.items()}
         self._append("metrics.jsonl", {"step": step, "tokens": tokens, "time": round(time.time(), 3)} | row)
 
-    def event(self, kind: str, step: int, **details: Any) -> None:
-        self._append("events.jsonl", {"event": kind, "step": step, "time": round(time.time(), 3)} | details)
+    def event(self, name: str, step: int, /, **details: Any) -> None:
+        self._append("events.jsonl", {"event": name, "step": step, "time": round(time.time(), 3)} | details)
 
     def sample(self, step: int, prompt: str, story: str, **details: Any) -> None:
         self._append("samples.jsonl", {"step": step, "time": round(time.time(), 3), "prompt": prompt, "story": story} | details)

@@ -30,6 +30,7 @@ from engine.training.samples import write_samples
 from engine.training.saving import Saver
 from engine.training.schedule import rate
 from engine.training.setup import Parts
+from engine.training.state import clear_leavings
 from engine.training.step import Learner
 from engine.training.world import World
 
@@ -255,6 +256,7 @@ class Trainer:
 
     def _open(self) -> None:
         progress, saved = self.progress, self.parts.saved
+        clear_leavings(self.run.path / "state", self.run.path / "checkpoints")
         self.run.take_back(saved.lengths if saved else {})
         self.run.take_requests()  # what was asked of a process that is gone
         again = (self.run.path / "events.jsonl").exists()

@@ -54,8 +54,8 @@ class Saver:
         self.patiently(lambda: self._save(folder, progress, measured), progress.step)
         self.event("checkpoint", progress.step, folder=str(folder.relative_to(self.run.path)), best=True)
 
-    def event(self, kind: str, step: int, **details: Any) -> None:
-        self.patiently(lambda: self.run.event(kind, step, **details), step)
+    def event(self, name: str, step: int, /, **details: Any) -> None:
+        self.patiently(lambda: self.run.event(name, step, **details), step)
 
     def metric(self, step: int, tokens: int, **values: float) -> None:
         self.patiently(lambda: self.run.metric(step, tokens, **values), step)

@@ -1,285 +1,230 @@
-"""The trainer on small made-up stories: data, batches, schedule, a real run and what it leaves behind."""
+"""Whole small runs: what they learn, what they leave behind, and how they end when something goes wrong."""
 
 from __future__ import annotations
 
-import gzip
-import itertools
 import json
-import math
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from small import SENTENCES, tiny_loaded, tiny_tokenizer
+from small import save_tiny, tiny_tokenizer
+from training_runs import (
+    HAPPY,
+    SAD,
+    learnt,
+    made_up_rows,
+    prepared,
+    rows_of,
+    run_here,
+    small_settings,
+    status_of,
+    write_stories,
+)
 
 import engine
-from engine.data.batches import IGNORED, batches, epoch_rows, make_examples
 from engine.data.derive import guess_topic, label
-from engine.data.stories import Record, read_records
-from engine.errors import UsageError
+from engine.data.stories import Record
+from engine.errors import TinyTalesError, UsageError
 from engine.evaluation.endings import EndingJudge
-from engine.evaluation.loss import evaluate
-from engine.model import Decoder
-from engine.prompts import PromptStyle, story_prompt
-from engine.settings import TrainSettings, gpt2_config
-from engine.training.loop import train
-from engine.training.optimizer import make_optimizers
-from engine.training.recipes import load_recipe, recipe_names
-from engine.training.schedule import rate
-
-HAPPY, SAD = "They hugged and were happy ever after.", "They cried, because it was gone for ever."
-
-
-def made_up_records(count: int = 240) -> list[Record]:
-    records = []
-    for number in range(count):
-        text, happy = SENTENCES[number % len(SENTENCES)], number % 2 == 0
-        ending = "happy" if happy else "sad"
-        records.append(Record(f"{text} That was day {number}. {HAPPY if happy else SAD}", f"day {number}", ending))
-    return records
+from engine.prompts import PromptStyle
+from engine.training import launch
+from engine.training.loop import Diverged
+from engine.training.run import train
+from engine.training.settings import TrainSettings
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    path = tmp_path / "stories.jsonl"
-    rows = [{"story": r.story, "topic": r.topic, "ending": r.ending} for r in made_up_records()]
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
+    return write_stories(tmp_path / "stories.jsonl")
 
 
-def small_settings(data: Path, **changes: object) -> TrainSettings:
-    values = {
-        "data": (str(data),), "model": "llama", "width": 32, "layers": 2, "heads": 2, "context": 64, "tokenizer": "bpe",
-        "vocab_size": 320, "steps": 40, "batch_tokens": 512, "learning_rate": 1e-2, "warmup_steps": 5, "evaluate_every": 20,
-        "sample_every": 0, "precision": "fp32", "validation_share": 0.1, "device": "cpu", "threads": 1,
-    }  # fmt: skip
-    return TrainSettings(**(values | changes))  # type: ignore[arg-type]
+def weights(run: Path, which: str = "best") -> dict[str, torch.Tensor]:
+    return engine.load_checkpoint(run / "checkpoints" / which, device="cpu").network.state_dict()
 
 
-def test_reading_text_and_json_lines(tmp_path: Path) -> None:
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"One story.\n<|endoftext|>\nTwo.\nLines.\n<|endoftext|>\n"))
-    (tmp_path / "b.jsonl").write_text('{"story": "One story.", "topic": "one", "ending": "sad"}\n\n{"story": "Three."}\n')
-    records = read_records([tmp_path / "a.txt.gz", tmp_path / "b.jsonl"])
-    assert records == [Record("One story.", "one", "sad"), Record("Two.\nLines."), Record("Three.")]
+def same_weights(one: Path, other: Path, which: str = "step-000006") -> bool:
+    a, b = weights(one, which), weights(other, which)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.txt", b""), ("a.jsonl", b"{]"), ("a.jsonl", b'{"text": 1}'), ("a.jsonl", b'{"story": ""}'), ("a.txt", b"\xff\xfe"),
-        ("b.gz", b"\x1f\x8b1"),
-    ],
-)  # fmt: skip
-def test_unreadable_data_is_refused_in_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UsageError, match=name):
-        read_records([tmp_path / name])
-    with pytest.raises(UsageError, match="gone"):
-        read_records([tmp_path / "gone.txt"])
-
-
-def test_every_token_of_every_story_is_a_target_once() -> None:
-    tokenizer = tiny_tokenizer()
-    records = made_up_records(60)
-    examples = make_examples(records, tokenizer, [False] * 60)
-    draw = np.random.default_rng(0)
-    rows = epoch_rows(examples, TrainSettings(), context=24, end=tokenizer.end_id, random=draw)
-    targets = sorted(
-        tokenizer.decode(ids[ids != IGNORED].tolist()) for _, batch in batches(rows, 200, draw, window=16) for ids in batch
-    )
-    whole = "".join(sorted("".join(targets)))
-    assert whole == "".join(sorted("".join(record.story for record in records)))
-    counted = sum(int((batch != IGNORED).sum()) for _, batch in batches(rows, 200, draw))
-    assert counted == sum(len(tokenizer.encode(record.story)) + 1 for record in records)  # and one end token each
-
-
-def test_inputs_are_the_targets_one_later_and_batches_are_bounded() -> None:
-    tokenizer = tiny_tokenizer()
-    examples = make_examples(made_up_records(60), tokenizer, [True] * 60)
-    draw = np.random.default_rng(0)
-    settings = TrainSettings(marked_repeats=2)
-    rows = epoch_rows(examples, settings, context=200, end=tokenizer.end_id, random=draw)
-    assert len(rows) == 120
-    for inputs, targets in batches(rows, 600, draw):
-        assert inputs.shape == targets.shape and inputs.numel() <= 600
-        for read, wanted in zip(inputs.tolist(), targets.tolist(), strict=True):
-            size = max(at for at, token in enumerate(wanted) if token != IGNORED) + 1
-            text, story = tokenizer.decode(read[:size]), tokenizer.decode(token for token in wanted[:size] if token != IGNORED)
-            assert read[0] == tokenizer.end_id == wanted[size - 1]
-            topic, ending = story.split("That was ")[1].split(".")[0], "happy" if HAPPY in story else "sad"
-            assert text == story_prompt(topic, ending) + story  # the prompt is read, and only the story has a loss
-
-
-def test_an_epoch_follows_from_its_seed() -> None:
-    tokenizer = tiny_tokenizer()
-    examples = make_examples(made_up_records(60), tokenizer, [False] * 60)
-
-    def epoch(seed: int) -> list[list[int]]:
-        settings = TrainSettings(prompted_happy=0.5, prompted_sad=0.5)
-        draw = np.random.default_rng(seed)
-        rows = epoch_rows(examples, settings, 64, tokenizer.end_id, draw)
-        return [inputs.flatten().tolist() for inputs, _ in batches(rows, 300, draw)]
-
-    assert epoch(1) == epoch(1) != epoch(2)
-
-
-def test_the_learning_rate_is_a_function_of_the_step() -> None:
-    settings = TrainSettings(steps=100, warmup_steps=10, schedule="cosine", final_learning_rate=0.1)
-    rates = [rate(step, settings) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0 and max(rates) == 1.0
-    assert all(a >= b for a, b in itertools.pairwise(rates[10:])) and rates[99] == pytest.approx(0.1, abs=0.01)
-    linear = TrainSettings(steps=100, warmup_steps=10, schedule="linear", decay_start=0.5, final_learning_rate=0.0)
-    assert rate(49, linear) == 1.0 and rate(75, linear) == pytest.approx(0.5) and rate(99, linear) == pytest.approx(0.02)
-
-
-def test_muon_takes_hidden_matrices_and_nothing_decays_a_vector() -> None:
-    network = Decoder(gpt2_config(32, 2, 2, 16, vocab_size=50))
-    adamw, muon = make_optimizers(network, TrainSettings(optimizer="muon"))
-    moved = {id(p) for group in muon.param_groups for p in group["params"]}
-    assert moved == {id(p) for p in network.blocks.parameters() if p.dim() == 2}
-    every = [p for optimizer in (adamw, muon) for group in optimizer.param_groups for p in group["params"]]
-    assert sorted(map(id, every)) == sorted(id(p) for p in network.parameters())
-    assert all(group["weight_decay"] == 0 for group in adamw.param_groups for p in group["params"] if p.dim() == 1)
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_run_learns_and_leaves_a_whole_directory(tmp_path: Path, data: Path, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "layout"), [("adamw", "packed"), ("muon", "stories"), ("adamw", "windows")])
+def test_a_run_learns_and_leaves_a_whole_directory(tmp_path: Path, data: Path, optimizer: str, layout: str) -> None:
     said: list[str] = []
     settings = small_settings(
-        data, optimizer=optimizer, sample_every=40, sample_prompts=("Mia", "sad: a day"), stored_as="float16"
+        data, optimizer=optimizer, layout=layout, sample_every=40, sample_prompts=("Mia", "sad: a day"), stored_as="float16"
     )
-    best = train(settings, tmp_path / "run", said.append)
-    run = tmp_path / "run"
-
-    def rows(name: str) -> list[dict[str, object]]:
-        return [json.loads(line) for line in (run / name).read_text().splitlines()]
-
-    validations = [row["val_bits_per_byte"] for row in rows("metrics.jsonl") if "val_bits_per_byte" in row]
-    assert len(validations) == 2 and validations[1] < validations[0] < 8  # type: ignore[operator]
-    training = [row for row in rows("metrics.jsonl") if "train_loss" in row]
-    assert training[-1]["train_loss"] < training[0]["train_loss"] < 6  # type: ignore[operator]
-    assert {"step", "tokens", "time", "lr", "grad_norm", "tokens_per_s"} <= set(training[0])
-    assert [row["event"] for row in rows("events.jsonl")] == [
-        "started",
-        "checkpoint",
-        "checkpoint",
-        "sample",
-        "sample",
-        "checkpoint",
-        "finished",
-    ]
-    assert [row["prompt"] for row in rows("samples.jsonl")] == ["Mia", "sad: a day"]
-    status = json.loads((run / "status.json").read_text())
+    run = run_here(tmp_path / "run", settings, said.append)
+    validations = [row["val_bits_per_byte"] for row in rows_of(run, "metrics") if "val_bits_per_byte" in row]
+    assert len(validations) == 2 and validations[1] < validations[0] < 8
+    training = [row for row in rows_of(run, "metrics") if "train_loss" in row]
+    assert [row["step"] for row in training] == list(range(1, 41))
+    assert training[-1]["train_loss"] < training[0]["train_loss"] < 6
+    assert {"step", "tokens", "time", "lr", "grad_norm", "memory_bytes"} <= set(training[0])
+    assert "tokens_per_s" in training[-1] and training[-1]["memory_bytes"] > 1e7
+    assert [row["event"] for row in rows_of(run, "events")] == [
+        "started", "checkpoint", "checkpoint", "checkpoint", "sample", "sample", "checkpoint", "finished",
+    ]  # fmt: skip
+    assert [row["prompt"] for row in rows_of(run, "samples")] == ["Mia", "sad: a day"]
+    status = status_of(run)
     assert (status["state"], status["step"], status["total_steps"], status["pid"]) == ("finished", 40, 40, os.getpid())
     config = json.loads((run / "config.json").read_text())
     assert TrainSettings.from_json(config["settings"]) == settings and len(config["data_sha256"]) == 64
-
-    assert best == run / "checkpoints" / "best" and (run / "checkpoints" / "step-000040").is_dir()
+    assert any(line.startswith("step 40/40") for line in said)
+    assert said == (run / "output.log").read_text().splitlines()
     loaded = engine.load_checkpoint(run, device="cpu")
     assert loaded.prompt_style == PromptStyle("topic-ending", True) and loaded.config.context == 64
+    assert loaded.card["validation"]["bits_per_byte"] == validations[-1]
     with pytest.raises(UsageError, match="holds a training run already"):
-        train(settings, tmp_path / "run")
+        launch.create(run, settings)
 
 
-def test_the_same_settings_train_the_same_model(tmp_path: Path, data: Path) -> None:
+def test_the_same_settings_train_the_same_model_and_another_seed_another(tmp_path: Path, data: Path) -> None:
     settings = small_settings(data, steps=6, dropout=0.1)
-    weights = [engine.load_checkpoint(train(settings, tmp_path / name)).network.state_dict() for name in ("a", "b")]
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    one, two = (run_here(tmp_path / name, settings) for name in ("a", "b"))
+    assert same_weights(one, two) and learnt(one) == learnt(two)
+    assert not same_weights(one, run_here(tmp_path / "c", replace(settings, seed=2)))
 
 
-def test_samples_do_not_change_what_a_run_learns(tmp_path: Path, data: Path) -> None:
-    runs = [small_settings(data, steps=6, dropout=0.1, sample_every=every, sample_prompts=("Mia",)) for every in (0, 2)]
-    weights = [engine.load_checkpoint(train(s, tmp_path / str(n))).network.state_dict() for n, s in enumerate(runs)]
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+def test_watching_does_not_change_what_a_run_learns(tmp_path: Path, data: Path) -> None:
+    quiet = small_settings(data, steps=6, dropout=0.1, evaluate_every=6, checkpoint_every=6)
+    busy = replace(quiet, evaluate_every=1, checkpoint_every=1, sample_every=2, sample_prompts=("Mia",))
+    assert same_weights(run_here(tmp_path / "a", quiet), run_here(tmp_path / "b", busy))
 
 
-def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path, data: Path) -> None:
-    """Two half batches of a step weigh every token alike, however many each holds."""
-    from engine.training.loop import _Trainer
-
-    checkpoint = tiny_loaded("rope", context=64)
-    network = checkpoint.network.requires_grad_(True)
-    records = made_up_records(8)
-    examples = make_examples(records, checkpoint.tokenizer, [False] * 8)
-    draw = np.random.default_rng(0)
-    parts = list(batches(epoch_rows(examples, TrainSettings(), 64, checkpoint.tokenizer.end_id, draw), 150, draw))
-    assert len(parts) > 1
-    settings = small_settings(data, accumulation=len(parts), clip=0.0)
-    trainer = _Trainer(settings, network, checkpoint.tokenizer, checkpoint.prompt_style, [], [], None, {}, print)  # type: ignore[arg-type]
-    trainer.optimizers, trainer.step = [], 1
-    loss, _ = trainer._one_step(iter(parts))
-    gradient = network.blocks[0].mlp.up.weight.grad.clone()
-    network.zero_grad()
-    total = sum(int((targets != IGNORED).sum()) for _, targets in parts)
-    sums = sum(trainer._loss(*part) for part in parts)
-    (sums / total).backward()
-    torch.testing.assert_close(gradient, network.blocks[0].mlp.up.weight.grad)
-    assert loss == pytest.approx(float(sums.detach()) / total, rel=1e-5)
+def test_passes_of_any_size_make_the_same_step(tmp_path: Path, data: Path) -> None:
+    """Accumulation weighs every token alike, however many a pass holds."""
+    for layout in ("stories", "packed"):
+        settings = small_settings(data, steps=6, batch_tokens=1024, layout=layout)
+        parts = replace(settings, micro_tokens=130)
+        whole, cut = run_here(tmp_path / f"{layout}-a", settings), run_here(tmp_path / f"{layout}-b", parts)
+        for one, other in zip(learnt(whole), learnt(cut), strict=True):
+            assert one["tokens"] == other["tokens"]
+            assert other.get("train_loss", 0) == pytest.approx(one.get("train_loss", 0), rel=1e-4)
+            assert other.get("grad_norm", 0) == pytest.approx(one.get("grad_norm", 0), rel=1e-3)
 
 
-def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path: Path, data: Path) -> None:
-    command = [sys.executable, "-m", "tinytales_tui", "train", "--data", str(data), "--recipe", "default", "--name", "stopped"]
-    for change in (
-        "width=32",
-        "heads=2",
-        "vocab_size=320",
-        "context=64",
-        "steps=100000",
-        "sample_every=0",
-        "evaluate_every=50000",
-        "threads=1",
-    ):
-        command += ["--set", change]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    run = Path(os.environ["TINYTALES_HOME"]) / "runs" / "stopped"
-    for _ in range(600):
-        if (run / "metrics.jsonl").exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    try:
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert out == "" and "Traceback" not in err
-    status = json.loads((run / "status.json").read_text())
-    assert status["state"] == "stopped"
-    assert engine.load_checkpoint(run / "checkpoints" / f"step-{status['step']:06d}", device="cpu").card["step"] == status["step"]
+def test_lines_of_metrics_are_means(tmp_path: Path, data: Path) -> None:
+    every = [r for r in learnt(run_here(tmp_path / "a", small_settings(data, steps=7))) if "train_loss" in r]
+    third = [r for r in learnt(run_here(tmp_path / "b", small_settings(data, steps=7, log_every=3))) if "train_loss" in r]
+    assert [row["step"] for row in third] == [3, 6, 7]
+    assert third[1]["train_loss"] == pytest.approx(sum(row["train_loss"] for row in every[3:6]) / 3)
 
 
-def test_bits_per_byte_by_definition() -> None:
-    checkpoint = tiny_loaded("learned", context=512)
-    stories = [SENTENCES[0], SENTENCES[40] + " café"]
-    nats = 0.0
-    for story in stories:
-        ids = [checkpoint.tokenizer.end_id, *checkpoint.tokenizer.encode(story), checkpoint.tokenizer.end_id]
-        logs = checkpoint.network(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
-        nats -= sum(float(logs[at, token]) for at, token in enumerate(ids[1:]))
-    loss = evaluate(checkpoint.network, checkpoint.tokenizer, checkpoint.prompt_style, stories)
-    assert loss.nats == pytest.approx(nats, rel=1e-4)
-    assert loss.tokens == sum(len(checkpoint.tokenizer.encode(story)) + 1 for story in stories)
-    assert loss.bits_per_byte == pytest.approx(nats / math.log(2) / sum(len(story.encode()) for story in stories), rel=1e-4)
-    assert loss.perplexity == pytest.approx(math.exp(nats / loss.tokens), rel=1e-4)
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_batch(tmp_path: Path, data: Path) -> None:
+    settings = small_settings(
+        data, learning_rate=1.0, warmup_steps=1, clip=0.0, weight_decay=100.0, steps=300, checkpoint_every=5
+    )
+    launch.create(tmp_path / "run", settings)
+    with pytest.raises(Diverged, match="lower learning rate") as raised:
+        train(tmp_path / "run")
+    status, batch = status_of(tmp_path / "run"), json.loads((tmp_path / "run" / "bad-batch.json").read_text())
+    assert status["state"] == "failed" and status["message"] == str(raised.value)
+    assert batch["stories"] and batch["texts"][0].split() and batch["step"] == status["step"] + 1
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(tmp_path / "run", path.name).values())
+    assert [row["event"] for row in rows_of(tmp_path / "run", "events")][-2:] == ["warning", "failed"]
 
 
-@pytest.mark.parametrize("context", [16, 17, 32])
-def test_long_stories_are_predicted_whole(context: int) -> None:
-    checkpoint = tiny_loaded("learned", context=context)
-    stories = [" ".join(SENTENCES[:5]), "Mia", SENTENCES[3]]
-    loss = evaluate(checkpoint.network, checkpoint.tokenizer, checkpoint.prompt_style, stories)
-    assert loss.tokens == sum(len(checkpoint.tokenizer.encode(story)) + 1 for story in stories)
+def test_a_run_stops_early_and_keeps_the_best(tmp_path: Path, data: Path) -> None:
+    settings = small_settings(data, steps=400, learning_rate=0.05, evaluate_every=5, patience=2, schedule="constant")
+    run = run_here(tmp_path / "run", settings)
+    status = status_of(run)
+    validations = [row for row in learnt(run) if "val_loss" in row]
+    best = min(validations, key=lambda row: row["val_bits_per_byte"])
+    assert status["step"] < 400 and "early" in status["message"].lower()
+    assert [row["step"] for row in validations][-3:] == [best["step"], best["step"] + 5, best["step"] + 10]
+    assert engine.load_checkpoint(run, device="cpu").card["step"] == best["step"]
+
+
+def test_the_average_is_what_is_judged_and_saved(tmp_path: Path, data: Path) -> None:
+    plain = run_here(tmp_path / "plain", small_settings(data, steps=20))
+    averaged = run_here(tmp_path / "averaged", small_settings(data, steps=20, ema=0.9))
+    losses = [[row["train_loss"] for row in learnt(run) if "train_loss" in row] for run in (plain, averaged)]
+    assert losses[0] == losses[1]  # the run itself is the same
+    assert not same_weights(plain, averaged, "step-000020")
+
+
+def test_fine_tuning_goes_on_from_a_checkpoint(tmp_path: Path, data: Path) -> None:
+    first = run_here(tmp_path / "first", small_settings(data, steps=40))
+    settings = small_settings(data, start_from=str(first), steps=5, learning_rate=1e-3, evaluate_every=5, seed=3)
+    second = run_here(tmp_path / "second", settings)
+    start = [row["train_loss"] for row in learnt(first) if "train_loss" in row]
+    tuned = [row["train_loss"] for row in learnt(second) if "train_loss" in row]
+    assert tuned[0] < start[0] / 2
+    assert (
+        engine.load_checkpoint(second, device="cpu").tokenizer.name == engine.load_checkpoint(first, device="cpu").tokenizer.name
+    )
+
+
+def test_low_rank_tuning_leaves_a_plain_checkpoint(tmp_path: Path, data: Path) -> None:
+    first = run_here(tmp_path / "first", small_settings(data, steps=20))
+    settings = small_settings(data, start_from=str(first), lora_rank=2, steps=10, learning_rate=2e-2)
+    tuned = run_here(tmp_path / "tuned", settings)
+    before, after = weights(first, "step-000020"), weights(tuned, "step-000010")
+    assert before.keys() == after.keys() and torch.equal(before["embedding.weight"], after["embedding.weight"])
+    assert not torch.equal(before["blocks.0.attention.qkv.weight"], after["blocks.0.attention.qkv.weight"])
+    config = json.loads((tuned / "config.json").read_text())
+    assert config["trained_parameters"] < config["parameters"] / 3
+    losses = [row["train_loss"] for row in learnt(tuned) if "train_loss" in row]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_data_for_another_vocabulary_are_refused(tmp_path: Path) -> None:
+    checkpoint = save_tiny(tmp_path / "tiny", "rope")
+    stories = [(row["story"], None, None) for row in made_up_rows(40)]
+    prepared(tmp_path / "other", tiny_tokenizer(300), stories, held_out=4)
+    launch.create(tmp_path / "run", small_settings(tmp_path / "other", start_from=str(checkpoint)))
+    with pytest.raises(UsageError, match="prepare them again with --tokenizer"):
+        train(tmp_path / "run")
+    assert status_of(tmp_path / "run")["state"] == "failed"
+    prepared(tmp_path / "same", tiny_tokenizer(), stories, held_out=4)
+    run_here(tmp_path / "fits", small_settings(tmp_path / "same", start_from=str(checkpoint), steps=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": ()}, "nothing to train on"),
+        ({"data": ("gone.txt",)}, "no file or folder"),
+        ({"device": "tpu"}, "no device"),
+        ({"start_from": "gone/from/here"}, "no checkpoint"),
+        ({"too_long": "drop", "context": 4}, "No story is left"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_sentence(tmp_path: Path, data: Path, changes: dict[str, object], words: str) -> None:
+    launch.create(tmp_path / "run", replace(small_settings(data), **changes))  # type: ignore[arg-type]
+    with pytest.raises(TinyTalesError, match=words):
+        train(tmp_path / "run")
+    status = status_of(tmp_path / "run")
+    assert status["state"] == "failed" and words in status["message"] and "\n" not in status["message"]
+
+
+def test_tensorboard_reads_a_run(tmp_path: Path, data: Path) -> None:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = run_here(tmp_path / "run", small_settings(data, steps=6, evaluate_every=3, tensorboard=True))
+    read = accumulators.EventAccumulator(str(run / "tensorboard"))
+    read.Reload()
+    losses = [row["train_loss"] for row in learnt(run) if "train_loss" in row]
+    assert [event.step for event in read.Scalars("loss/train")] == [1, 2, 3, 4, 5, 6]
+    assert [event.value for event in read.Scalars("loss/train")] == pytest.approx(losses, rel=1e-5)
+    assert [event.step for event in read.Scalars("bits_per_byte/validation")] == [3, 6]
+
+
+def test_a_checkpoint_of_a_run_opens_in_transformers(tmp_path: Path, data: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    run = run_here(tmp_path / "run", small_settings(data, steps=6))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(run / "checkpoints" / "best")
+    ours = engine.load_checkpoint(run, device="cpu")
+    ids = torch.tensor([ours.tokenizer.encode("Mia found a key.")])
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, ours.network(ids), rtol=1e-4, atol=1e-4)
 
 
 def test_the_judge_learns_endings_and_stories_are_labelled() -> None:
-    records = made_up_records()
+    records = [Record(row["story"], row["topic"], row["ending"]) for row in made_up_rows()]  # type: ignore[arg-type]
     judge = EndingJudge.learn([r.story for r in records], [r.ending == "happy" for r in records])
     new = [f"A frog named Bo had a drum. {ending}" for ending in (HAPPY, SAD)]
     happy, sad = judge.happiness(new)
@@ -296,33 +241,3 @@ def test_topics_name_who_and_what() -> None:
     topics = [guess_topic(story, {"lamp": 3.0}, random.Random(seed)) for seed in range(20)]
     assert all(topic and topic.startswith("a shy fox") for topic in topics)
     assert 10 < sum("lamp" in topic for topic in topics if topic) < 20
-
-
-def test_recipes() -> None:
-    assert "default" in recipe_names()
-    recipe = load_recipe("default", {"data": ["x"], "steps": 7})
-    assert recipe.steps == 7 and recipe.model_config(4096).width == 256
-    for name, changes in (("nothing", {}), ("default", {"stepz": 1}), ("default", {"steps": 0}), ("default", {"steps": "many"})):
-        with pytest.raises(UsageError):
-            load_recipe(name, changes)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"optimizer": "Muon"},
-        {"schedule": "cosin"},
-        {"steps": 20.5},
-        {"seed": -1},
-        {"stored_as": "fp16"},
-        {"sample_prompts": ("",)},
-        {"beta1": 2},
-        {"model": "bert"},
-        {"model": "llama", "width": None},
-        {"validation_share": 0.9},
-        {"learning_rate": 0.0},
-    ],
-)
-def test_settings_that_make_no_sense(data: Path, wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
-        small_settings(data, **wrong).model_config(100)
