@@ -71,7 +71,7 @@ def test_a_run_killed_again_and_again_equals_an_undisturbed_one(tmp_path: Path, 
     draw = random.Random()
     for after in (0, 9, 23):
         process = start_process(folder)
-        until(reached(folder, after) if after else lambda: status_of(folder)["pid"] == process.pid)
+        until(reached(folder, after) if after else lambda pid=process.pid: status_of(folder)["pid"] == pid)
         time.sleep(draw.uniform(0.0, 0.15))
         process.kill()
         process.wait()
@@ -214,7 +214,8 @@ def test_a_detached_run_outlives_its_terminal(tmp_path: Path, data: Path, undist
     """Started from a shell in a pseudo-terminal of its own, which is then closed: the whole session gets SIGHUP."""
     folder = tmp_path / "run"
     launch.create(folder, settings_of(data))
-    script = f"from pathlib import Path; from engine.training import launch; print(launch.start(Path({str(folder)!r})), flush=True); input()"
+    script = "from pathlib import Path; from engine.training import launch\n"
+    script += f"print(launch.start(Path({str(folder)!r})), flush=True); input()"
     pid, terminal = os.forkpty()
     if not pid:
         os.execv(sys.executable, [sys.executable, "-c", script])
