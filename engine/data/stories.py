@@ -5,14 +5,13 @@ It is a thin list over `engine.data.sources`, which streams. Knows no torch.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from engine.data.records import Record
 from engine.data.sources import open_sources
 from engine.errors import UsageError
 
-__all__ = ["Record", "fingerprint", "read_records"]
+__all__ = ["Record", "read_records"]
 
 
 def read_records(paths: list[Path]) -> list[Record]:
@@ -32,12 +31,3 @@ def read_records(paths: list[Path]) -> list[Record]:
         if not found:
             raise UsageError(f"{path} holds no story.")
     return list(by_story.values())
-
-
-def fingerprint(paths: list[Path]) -> str:
-    """sha256 over the contents of the files, in order: what a run was trained on."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
