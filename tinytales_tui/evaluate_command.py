@@ -136,8 +136,8 @@ def _read(options: EvaluateOptions, checkpoint: Checkpoint) -> tuple[list[Record
     if prepared:
         found = _prepared(prepared[0], split)
     else:
+        from engine.data.held_out import is_held_out, rule_of
         from engine.data.stories import read_records
-        from engine.evaluation.held_out import is_held_out, rule_of
 
         found = iter(read_records([Path(path) for path in options.data]))
         if split != "all":

@@ -97,12 +97,6 @@ class Guesser:
         return labelled
 
 
-def label(records: Sequence[Record], seed: int) -> list[Record]:
-    """`Guesser` in one go, for stories that are all in memory; all stay as they are where there is nothing to learn from."""
-    guesser = Guesser.learn(records, seed)
-    return guesser.label(records) if guesser else list(records)
-
-
 def guess_topic(story: str, rarity: dict[str, float], draw: random.Random) -> str | None:
     """A topic of the story in the manner of a person's, or None where nobody and nothing stands out."""
     opening = " ".join(re.split(r"(?<=[.!?])\s+", story)[:3])

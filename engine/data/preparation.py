@@ -8,7 +8,6 @@ again, so an interrupted preparation ends in the same bytes as an uninterrupted 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from collections import Counter, deque
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.data.derive import Guesser
+from engine.data.held_out import is_held_out
 from engine.data.ledger import Ledger
 from engine.data.progress import Meter, Report
 from engine.data.records import Record
@@ -120,8 +120,7 @@ class Preparation:
         return guesser
 
     def _split_of(self, story: str) -> SplitName:
-        key = hashlib.blake2b(story.encode(), key=str(self._settings.seed).encode(), digest_size=8).digest()
-        return "valid" if int.from_bytes(key, "big") < self._settings.validation_share * 2.0**64 else "train"
+        return "valid" if is_held_out(story, self._settings.seed, self._settings.validation_share) else "train"
 
     def _write_all(self, guesser: Guesser | None) -> None:
         """Tokenize in one thread (which itself uses all cores) while the next stories are read and the last ones are written."""

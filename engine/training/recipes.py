@@ -27,6 +27,8 @@ def load_recipe(name: str, changes: dict[str, Any]) -> TrainSettings:
         raise UsageError(f"There is no recipe {name!r}; choose {', '.join(recipe_names())}, or name a .toml file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"The recipe {name} is not valid TOML: {error}.") from error
+    if "epochs" in changes and "steps" not in changes:
+        values.pop("steps", None)  # the recipe's own length gives way
     try:
         return TrainSettings.from_json(values | changes)
     except TypeError as error:

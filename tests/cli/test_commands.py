@@ -115,31 +115,3 @@ def test_doctor_says_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TINYTALES_HOME", str(tmp_path / "file" / "below"))
     done = run("doctor")
     assert done.returncode == 1 and "! " in done.stdout and "broken" in done.stdout and "Traceback" not in done.stderr
-
-
-def test_train_and_write_with_it(tmp_path: Path) -> None:
-    rows = [{"story": f"Mia saw star {n}. She was glad.", "topic": f"star {n}", "ending": "happy"} for n in range(40)]
-    (tmp_path / "data.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    changes = [
-        "width=32",
-        "heads=2",
-        "layers=1",
-        "vocab_size=300",
-        "context=64",
-        "steps=4",
-        "warmup_steps=1",
-        "sample_every=0",
-        "threads=1",
-    ]
-    arguments = [part for change in changes for part in ("--set", change)]
-    done = run("train", "--data", str(tmp_path / "data.jsonl"), "--name", "mine", *arguments)
-    assert done.returncode == 0, done.stderr
-    best = Path(done.stdout.strip())
-    assert best.is_dir() and "step 4/4" in done.stderr
-    written = run("--prompt", "star 3", "--checkpoint", str(best), "--max-tokens", "5", "--seed", "1")
-    assert written.returncode == 0 and written.stdout
-    again = run("train", "--data", str(tmp_path / "data.jsonl"), "--name", "mine", *arguments)
-    assert again.returncode == 2 and "holds a training run already" in again.stderr
-    for wrong in (["--name", "../x"], ["--set", "steps"], ["--set", "colour=red"], ["--recipe", "cake"]):
-        refused = run("train", "--data", str(tmp_path / "data.jsonl"), *wrong)
-        assert refused.returncode == 2 and refused.stderr.startswith("tinytales-tui: ") and len(refused.stderr.splitlines()) == 1

@@ -25,7 +25,7 @@ from training_runs import (
 )
 
 import engine
-from engine.data.derive import guess_topic, label
+from engine.data.derive import Guesser, guess_topic
 from engine.data.stories import Record
 from engine.errors import TinyTalesError, UsageError
 from engine.evaluation.endings import EndingJudge
@@ -230,10 +230,12 @@ def test_the_judge_learns_endings_and_stories_are_labelled() -> None:
     happy, sad = judge.happiness(new)
     assert happy > 0.9 and sad < 0.1
     plain = [Record(f"Once there was a green frog named Bo. Bo had a drum. The drum was loud. {SAD}")]
-    labelled = label([*records, *plain], seed=1)
+    guesser = Guesser.learn([*records, *plain], seed=1)
+    assert guesser is not None
+    labelled = guesser.label([*records, *plain])
     assert labelled[:-1] == records
     assert labelled[-1].ending == "sad" and "frog" in labelled[-1].topic  # type: ignore[operator]
-    assert label(plain, seed=1) == plain  # nothing to learn endings from
+    assert Guesser.learn(plain, seed=1) is None  # nothing to learn endings from
 
 
 def test_topics_name_who_and_what() -> None:

@@ -1,4 +1,4 @@
-"""Which stories of a file are held out: the same rule by which `engine.data.prepare` divides them, so it needs no list of them.
+"""Which stories are held out: one rule for preparing them and for measuring a checkpoint on the files it was trained on.
 
 A story's own text decides, with the seed, so a story is on the same side wherever and in whatever order it turns up. Knows no torch.
 """
