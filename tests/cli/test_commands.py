@@ -63,7 +63,12 @@ def test_a_prompt_never_imports_textual(tiny_checkpoint: Path) -> None:
         "run_actions",
         "evaluation.endings",
         "evaluation.measures",
-        "evaluation.held_out",
+        "data.held_out",
+        "data.plan",
+        "training.settings",
+        "training.launch",
+        "training.watchdog",
+        "checkpoints.glance",
     ],
 )
 def test_what_stands_below_torch_does_not_import_it(module: str) -> None:
