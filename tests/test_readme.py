@@ -28,8 +28,8 @@ def test_its_options_exist() -> None:
     groups = {"runs", "data"}
     commands = ["", *sorted({" ".join(words[: 1 + (words[0] in groups)]) for words in typed})]
     shown = ""
-    for command in commands:
-        arguments = [sys.executable, "-m", "tinytales_tui", *command.split(), "--help"]
+    for command in (*(f"{command} --help" for command in commands), "train --settings"):
+        arguments = [sys.executable, "-m", "tinytales_tui", *command.split()]
         shown += subprocess.run(arguments, capture_output=True, text=True, timeout=60).stdout
     for line in LINES:
         if line.startswith("tinytales-tui "):

@@ -13,12 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.data.plan import Step
+from engine.data.plan import Step, padded
 from engine.data.shards import Split
 from engine.training.objective import IGNORED
-
-MULTIPLE = 32
-"""Row lengths are rounded up to a multiple of this: few different shapes, so that memory is used again and nothing is recompiled."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def step_batches(
 
 
 def _width(row: np.ndarray, context: int) -> int:
-    return min(context, -(-int(row["length"].sum()) // MULTIPLE) * MULTIPLE)
+    return int(padded(int(row["length"].sum()), context))
 
 
 def collate(split: Split, rows: Sequence[np.ndarray], end: int, width: int) -> Batch:

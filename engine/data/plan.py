@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from engine.training.settings import TrainSettings
 SEGMENT = np.dtype([("story", "<i8"), ("start", "<i8"), ("length", "<i4"), ("silent", "<i4"), ("prompted", "?")])
 """A piece of a story: which one, from which of its inputs on, how many inputs, how many of its first targets have no loss, and whether
 its prompt is read. In the windows layout `story` is -1 and `start` counts in the stream."""
+
+MULTIPLE = 32
+"""Row lengths are rounded up to a multiple of this: few different shapes, so that memory is used again and nothing is recompiled."""
 
 SORTED_TOGETHER = 1024
 """Rows that are sorted by length together: few enough that an epoch stays random, enough that batches are even."""
@@ -72,6 +76,11 @@ Plan = tuple[np.ndarray, np.ndarray, list[np.ndarray]]
 """Segments; the first segment of each row, and one past the last; the rows of each step."""
 
 
+def padded(length: Any, context: int) -> Any:
+    """The width of a row of that many inputs."""
+    return np.minimum(context, -(-length // MULTIPLE) * MULTIPLE)
+
+
 def longer_than(split: Split, context: int) -> int:
     """How many stories do not fit into one row, their prompt counted."""
     rows = split.rows()
@@ -107,17 +116,15 @@ def draw_segments(split: Split, settings: TrainSettings, context: int, random: n
 
 def _stories(split: Split, settings: TrainSettings, context: int, random: np.random.Generator) -> Plan:
     segments = draw_segments(split, settings, context, random)
-    block = np.arange(len(segments)) // SORTED_TOGETHER
-    segments = segments[np.lexsort((segments["length"], block))]
+    segments = segments[np.lexsort((segments["length"], np.arange(len(segments)) // SORTED_TOGETHER))]
+    widths = padded(segments["length"], context).tolist()
+    blocks = (np.arange(len(segments)) // SORTED_TOGETHER).tolist()
     steps: list[np.ndarray] = []
-    begin, longest, last = 0, 0, 0
-    for at, (length, where) in enumerate(
-        zip(segments["length"].tolist(), (np.arange(len(segments)) // SORTED_TOGETHER).tolist(), strict=True)
-    ):
-        if at > begin and ((at + 1 - begin) * max(longest, length) > settings.batch_tokens or where != last):
+    begin = 0
+    for at, (width, block) in enumerate(zip(widths, blocks, strict=True)):  # widths rise within a block
+        if at > begin and ((at + 1 - begin) * width > settings.batch_tokens or block != blocks[at - 1]):
             steps.append(np.arange(begin, at))
-            begin, longest = at, 0
-        longest, last = max(longest, length), where
+            begin = at
     if len(segments):
         steps.append(np.arange(begin, len(segments)))
     return segments, np.arange(len(segments) + 1), [steps[i] for i in random.permutation(len(steps))]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
+from engine.data.plan import padded
 from engine.data.shards import MARKED, Split
 from engine.model import Decoder
 from engine.prompts import PromptStyle
@@ -98,7 +99,7 @@ def _score(model: Decoder, texts: Sequence[tuple[list[int], int]], batch_tokens:
         while at < len(windows) and (len(rows) + 1) * len(windows[at][0]) <= batch_tokens:
             rows.append(windows[at])
             at += 1
-        length = max(len(ids) for ids, _ in rows) - 1
+        length = int(padded(max(len(ids) for ids, _ in rows) - 1, context))
         inputs = torch.zeros(len(rows), length, dtype=torch.int64)
         targets = torch.full((len(rows), length), IGNORED)
         for i, (ids, seen) in enumerate(rows):

@@ -25,6 +25,10 @@ IGNORED = -100
 WORKSPACE_BYTES = 1 << 27
 """How large the block of float32 logits may be that is in work."""
 
+MULTIPLE = 256
+"""The number of rows is rounded up to a multiple of this with rows that count for nothing. Without that each batch has a shape of its
+own, and oneDNN keeps a compiled product for each of the last 1,024 shapes: 4 MB more memory a step, up to several GB."""
+
 
 class Objective(nn.Module):
     """`Objective(network)(inputs_BT, targets_BT, scale, mask, positions) -> loss`: scaled sum of the cross-entropies in nats.
@@ -54,13 +58,14 @@ def head_loss(network: Decoder, x_BTC: Tensor, targets_BT: Tensor) -> Tensor:
     """Summed cross-entropy in nats of the head's predictions, float32; positions with target `IGNORED` are left out."""
     targets_N = targets_BT.flatten()
     counted = (targets_N != IGNORED).nonzero().squeeze(1)
-    x_NC = x_BTC.flatten(0, 1).index_select(0, counted)
-    head = network.head
-    return linear_cross_entropy(x_NC, head.weight, head.bias, targets_N.index_select(0, counted))
+    targets_N = targets_N.index_select(0, counted)
+    spare = -len(counted) % MULTIPLE
+    x_NC = x_BTC.flatten(0, 1).index_select(0, torch.cat((counted, counted.new_zeros(spare))))
+    return linear_cross_entropy(x_NC, network.head.weight, network.head.bias, targets_N)
 
 
 def linear_cross_entropy(x_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor) -> Tensor:
-    """Σ −log softmax(x Wᵀ + b)[target] over all rows, float32, in blocks of rows.
+    """Σ −log softmax(x Wᵀ + b)[target] over the rows that have a target (x may have more), float32, in blocks of rows.
 
     Under autocast the matrix products run in its number format and everything else in float32. Differentiable once in x, W and b.
     """
@@ -93,8 +98,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_bias = torch.zeros(vocabulary, device=x_NC.device) if learning and bias_V is not None else None
         total = torch.zeros((), device=x_NC.device)
         for start in range(0, count, rows):
-            x, target = x_all[start : start + rows], targets_N[start : start + rows, None]
+            x = x_all[start : start + rows]
+            target = targets_N[start : start + rows, None]
             block, small = logits[: x.shape[0]], narrow[: x.shape[0]]
+            spare = slice(target.shape[0], None)  # rows without a target
             torch.mm(x, weight.T, out=small)
             if small is not block:
                 block.copy_(small)
@@ -104,9 +111,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             largest, where = block.max(dim=1, keepdim=True)
             torch.softmax(block, dim=1, out=block)
             # log Σ exp = the largest logit less the logarithm of its own probability, which is never small.
-            total += (largest - block.gather(1, where).log() - wanted).sum()
+            total += ((largest - block.gather(1, where).log())[: len(wanted)] - wanted).sum()
             if grad_x is None or grad_weight is None:
                 continue
+            block[spare] = 0
             block.scatter_add_(1, target, torch.full_like(wanted, -1.0))  # softmax less one-hot: the gradient of the logits
             if grad_bias is not None:
                 grad_bias += block.sum(0)
