@@ -6,8 +6,8 @@ head, softmax and both gradients, into one workspace that is used again; what is
 themselves. (The idea of gradients made in the forward pass: Hsu et al. 2024, Liger Kernel, arXiv:2410.10989.) Positions without a
 loss are left out before the head, so prompts and padding cost nothing there.
 
-Measured, 4,096 rows × width 384 × vocabulary 50,257, two CPU threads: 0.96 s in bf16 against 1.8 s of the plain loss, 2.5 s against
-3.4 s in float32.
+Measured as a whole training step of the 30-million-parameter shape (`tests/benchmarks/train.py`, two CPU threads): 1.6 times as fast as with
+the plain loss in bf16, 1.8 times in float32 together with `engine.training.products`, in 45 % of the memory.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from engine.model import Decoder
+from engine.training.products import times
 
 IGNORED = -100
 """Target of a position that has no loss."""
 
-WORKSPACE_BYTES = 1 << 27
+WORKSPACE_BYTES = 104 << 20
 """How large the block of float32 logits may be that is in work."""
 
 MULTIPLE = 256
@@ -89,22 +90,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         count, vocabulary = x_NC.shape[0], weight_VC.shape[0]
         rows = max(1, min(count, WORKSPACE_BYTES // (4 * vocabulary)))
+        rows -= rows % MULTIPLE if rows > MULTIPLE else 0  # blocks of one shape
+        device = x_NC.device
         weight, x_all = weight_VC.to(dtype), x_NC.to(dtype)
-        logits = torch.empty(rows, vocabulary, device=x_NC.device)
-        narrow = logits if dtype == torch.float32 else torch.empty(rows, vocabulary, device=x_NC.device, dtype=dtype)
-        grad_x = torch.empty(x_NC.shape, device=x_NC.device, dtype=dtype) if learning else None
+        narrow = None if dtype == torch.float32 else torch.empty(rows, vocabulary, device=device, dtype=dtype)
+        wide = None if narrow is None else torch.empty(rows, vocabulary, device=device)
+        grad_x = torch.empty(x_NC.shape, device=device, dtype=dtype) if learning else None
         # Columns of the vocabulary: this product is the faster one of the two layouts on a CPU.
-        grad_weight = torch.zeros(weight_VC.shape[1], vocabulary, device=x_NC.device) if learning else None
-        grad_bias = torch.zeros(vocabulary, device=x_NC.device) if learning and bias_V is not None else None
-        total = torch.zeros((), device=x_NC.device)
+        grad_weight = torch.zeros(weight_VC.shape[1], vocabulary, device=device) if learning else None
+        grad_bias = torch.zeros(vocabulary, device=device) if learning and bias_V is not None else None
+        total = torch.zeros((), device=device)
         for start in range(0, count, rows):
             x = x_all[start : start + rows]
             target = targets_N[start : start + rows, None]
-            block, small = logits[: x.shape[0]], narrow[: x.shape[0]]
-            spare = slice(target.shape[0], None)  # rows without a target
-            torch.mm(x, weight.T, out=small)
-            if small is not block:
-                block.copy_(small)
+            if narrow is None or wide is None:
+                block = times(x, weight)
+            else:
+                block = wide[: len(x)].copy_(torch.mm(x, weight.T, out=narrow[: len(x)]))
             if bias_V is not None:
                 block += bias_V
             wanted = block.gather(1, target)
@@ -114,16 +116,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
             total += ((largest - block.gather(1, where).log())[: len(wanted)] - wanted).sum()
             if grad_x is None or grad_weight is None:
                 continue
-            block[spare] = 0
+            block[len(target) :] = 0  # rows without a target
             block.scatter_add_(1, target, torch.full_like(wanted, -1.0))  # softmax less one-hot: the gradient of the logits
             if grad_bias is not None:
                 grad_bias += block.sum(0)
-            if small is not block:
-                small.copy_(block)
-                grad_weight += x.T @ small
+            if narrow is None:
+                grad_weight += times(x.T.contiguous(), block.T)
+                grad_x[start : start + rows] = times(block, weight.T)
             else:
-                grad_weight.addmm_(x.T, small)
-            torch.mm(small, weight, out=grad_x[start : start + rows])
+                small = narrow[: len(x)].copy_(block)
+                grad_weight += x.T @ small
+                torch.mm(small, weight, out=grad_x[start : start + rows])
         ctx.gradients = grad_x, grad_weight, grad_bias
         ctx.dtypes = x_NC.dtype, weight_VC.dtype
         return total

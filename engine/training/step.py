@@ -21,6 +21,7 @@ from engine.model import Decoder
 from engine.training.average import WeightAverage
 from engine.training.objective import Objective
 from engine.training.optimizer import clip_gradients, make_optimizers, set_rate
+from engine.training.products import speed_up
 from engine.training.settings import TrainSettings
 from engine.training.state import load_optimizers, optimizer_tensors
 from engine.training.world import World
@@ -33,6 +34,8 @@ class Learner:
         self.network, self.settings, self.world = network, settings, world
         self.device = world.device
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and supports_bf16(self.device))
+        if not settings.compile:
+            speed_up(network)
         self.optimizers = make_optimizers(network, settings)
         self.average = WeightAverage(network, settings.ema) if settings.ema else None
         self._objective: torch.nn.Module = Objective(network, settings.compile)

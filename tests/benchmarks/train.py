@@ -87,11 +87,13 @@ def our_step(shape: dict[str, int], bf16: bool) -> Callable[[], None]:
     from engine.settings import gpt2_config
     from engine.training.objective import Objective
     from engine.training.optimizer import clip_gradients, make_optimizers
+    from engine.training.products import speed_up
     from engine.training.settings import TrainSettings
 
     torch.manual_seed(0)
     network = Decoder(gpt2_config(**shape))
     network.initialise(torch.Generator().manual_seed(0))
+    speed_up(network)
     objective = Objective(network).train()
     optimizers = make_optimizers(network, TrainSettings())
     ids = torch.randint(0, shape["vocab_size"], (BATCH, shape["context"] + 1))
