@@ -67,6 +67,7 @@ class Trainer:
         self._board: Any = None
         self._process = psutil.Process()
         self._parent = os.getppid()
+        self._told = 0.0
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=50)
         """(time, step, tokens) of the newest steps, from which the pace is worked out."""
 
@@ -313,7 +314,7 @@ class Trainer:
 
     def _tell(self, loss: float, speed: float | None) -> None:
         now = time.monotonic()
-        if self.progress.step != self.total and now - getattr(self, "_told", 0.0) < SAY_EVERY:
+        if self.progress.step != self.total and now - self._told < SAY_EVERY:
             return
         self._told = now
         pace = self._pace()[1]

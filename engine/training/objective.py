@@ -6,8 +6,8 @@ head, softmax and both gradients, into one workspace that is used again; what is
 themselves. (The idea of gradients made in the forward pass: Hsu et al. 2024, Liger Kernel, arXiv:2410.10989.) Positions without a
 loss are left out before the head, so prompts and padding cost nothing there.
 
-Measured as a whole training step of the 30-million-parameter shape (`tests/benchmarks/train.py`, two CPU threads): 1.6 times as fast as with
-the plain loss in bf16, 1.8 times in float32 together with `engine.training.products`, in 45 % of the memory.
+Measured as a whole training step of the 30-million-parameter shape (`tests/benchmarks/train.py`, two CPU threads): 1.6 times as fast
+as with the plain loss in bf16, 1.8 times in float32 together with `engine.training.products`, in 45 % of the memory.
 """
 
 from __future__ import annotations

@@ -50,11 +50,13 @@ def _writing(run: RunDirectory, say: Say) -> str:
             if settings.threads:
                 torch.set_num_threads(settings.threads)
             world = World.join(settings.device)
+            interrupt.gentle = world.many  # before the first step there is nothing to save: leave at once
             parts = assemble(run, world, tell)
+            interrupt.gentle = True
             heartbeat.expect(parts.progress.step, parts.steps)
             return Trainer(run, parts, world, interrupt, heartbeat, tell).run_all()
         except KeyboardInterrupt:
-            heartbeat.now("stopped", "Left at once; what was done since the last checkpoint will be done again.")
+            heartbeat.now("stopped", "Left at once; what was done since the last checkpoint will be done when it goes on.")
             raise
         except BaseException as error:
             message = failure(error, world)
