@@ -15,13 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from engine import files
 from engine.errors import TinyTalesError, UsageError
 from engine.run_view import CheckpointInfo, RunView, looks_like_run
+from engine.runs import REQUESTS, Request
 
-Request = Literal["stop", "pause", "resume", "checkpoint", "sample"]
 _DELETED = ".tinytales-deleted"
 
 
@@ -31,8 +31,8 @@ def request(run: RunView, kind: Request) -> None:
     Raises `UsageError` where no live trainer would take it, or where it makes no sense as the run stands; `TinyTalesError` where the
     folder cannot be written.
     """
-    if kind not in get_args(Request):
-        raise UsageError(f"A run can be asked to {', '.join(get_args(Request))}, not to {kind}.")
+    if kind not in REQUESTS:
+        raise UsageError(f"A run can be asked to {', '.join(REQUESTS)}, not to {kind}.")
     status = run.status()
     if not status.alive:
         stands = {"stale": "its process is gone", "unknown": "nothing is known of its process"}.get(

@@ -111,7 +111,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 block += bias_V
             wanted = block.gather(1, target)
             largest, where = block.max(dim=1, keepdim=True)
-            torch.softmax(block, dim=1, out=block)
+            # In place where that is known to be sound; a GPU's allocator makes the second block cheap.
+            block = torch.softmax(block, dim=1, out=block) if device.type == "cpu" else torch.softmax(block, dim=1)
             # log Σ exp = the largest logit less the logarithm of its own probability, which is never small.
             total += ((largest - block.gather(1, where).log())[: len(wanted)] - wanted).sum()
             if grad_x is None or grad_weight is None:
