@@ -142,6 +142,9 @@ def data_folder(run: RunDirectory, settings: TrainSettings, tokenizer: Tokenizer
         raise UsageError(f"{prepared[0]} is prepared data, and those are trained on alone; name nothing else with --data.")
     if prepared:
         return Path(prepared[0])
+    own = run.path / "data"
+    if is_prepared(own):  # by an earlier start; the story files may be gone by now
+        return own
     wanted = PrepareSettings(
         sources=settings.data,
         tokenizer=settings.tokenizer,
@@ -150,8 +153,8 @@ def data_folder(run: RunDirectory, settings: TrainSettings, tokenizer: Tokenizer
         seed=settings.seed,
         guess=settings.prompted_happy > 0 or settings.prompted_sad > 0,
     )
-    prepare(wanted, run.path / "data", say, tokenizer=tokenizer)
-    return run.path / "data"
+    prepare(wanted, own, say, tokenizer=tokenizer)
+    return own
 
 
 def _saved(run: RunDirectory) -> tuple[SavedState | None, list[str]]:

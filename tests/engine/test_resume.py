@@ -164,6 +164,15 @@ def test_a_finished_run_can_be_given_more_steps(tmp_path: Path, data: Path) -> N
             launch.change_settings(folder, wrong)
 
 
+def test_a_run_goes_on_without_the_files_it_began_with(tmp_path: Path, data: Path) -> None:
+    moved = tmp_path / "stories.jsonl"
+    shutil.copy(data, moved)
+    folder = run_here(tmp_path / "run", settings_of(moved, steps=10))
+    moved.unlink()
+    launch.change_settings(folder, {"steps": 12})
+    assert train(folder) == "finished"
+
+
 def test_two_trainers_never_write_one_run(tmp_path: Path, data: Path) -> None:
     folder = tmp_path / "run"
     process = start_process(folder, settings_of(data, steps=100_000))
