@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Interrupt:
-    """While `gentle`, the first signal only sets `came`; a second one, or one while not gentle, raises KeyboardInterrupt.
+    """While `gentle`, the first signal only sets `came`; a second Ctrl-C, or any signal while not gentle, raises KeyboardInterrupt.
 
-    A `patient` one never raises, however often the signal comes. To be used as a context; outside the main thread, where signals
-    cannot be caught, it never comes.
+    Other signals may come more than once without meaning more: kernel and shell both send SIGHUP when a terminal closes. A `patient`
+    one never raises. To be used as a context; outside the main thread, where signals cannot be caught, it never comes.
     """
 
     def __init__(self, *signals: signal.Signals, gentle: bool = True, patient: bool = False) -> None:
@@ -30,7 +30,7 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _catch(self, *_: object) -> None:
-        if not self._patient and (self.came or not self.gentle):
+    def _catch(self, number: int, _: object) -> None:
+        if not self._patient and (not self.gentle or (self.came and number == signal.SIGINT)):
             raise KeyboardInterrupt
         self.came = True

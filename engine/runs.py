@@ -34,6 +34,10 @@ from engine.errors import UsageError
 State = Literal["starting", "running", "paused", "stopping", "finished", "stopped", "failed"]
 Request = Literal["stop", "checkpoint", "sample", "pause", "resume"]
 REQUESTS: tuple[Request, ...] = ("stop", "checkpoint", "sample", "pause", "resume")
+STATUS_BYTES = 1000
+"""`status.json` is filled up to this size with blanks, so that on a full disk a new one fits into the place of the old one."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says where a disk is full."""
 GROWING = ("metrics.jsonl", "samples.jsonl", "events.jsonl")
 
 
@@ -49,8 +53,12 @@ class RunDirectory:
         if (path / "config.json").exists():
             raise UsageError(f"{path} holds a training run already; choose another name, or delete that run first.")
         try:
-            for folder in (path, path / "checkpoints", path / "requests", path / "state"):
-                folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and any(path.iterdir()):
+                raise UsageError(f"{path} is not empty; choose another name for the run.")
+            path.mkdir(exist_ok=path.exists())
+            for folder in (path / "checkpoints", path / "requests", path / "state"):
+                folder.mkdir()
             files.write_json(path / "config.json", config)
         except OSError as error:
             raise UsageError(f"The run's folder {path} cannot be written: {error.strerror or error}.") from error
@@ -123,7 +131,16 @@ class RunDirectory:
             "host": socket.gethostname(),
             "heartbeat": round(time.time(), 3),
         }
-        files.write_json(self.path / "status.json", status | ({"message": message} if message else {}))
+        text = json.dumps(status | ({"message": message} if message else {}), ensure_ascii=False, indent=2)
+        path = self.path / "status.json"
+        data = text.encode("utf-8", "replace").ljust(STATUS_BYTES) + b"\n"
+        try:
+            files.write_bytes(path, data)
+        except OSError as error:
+            if error.errno not in NO_ROOM or not path.is_file():
+                raise
+            with open(path, "r+b") as file:  # over the old one, which has as many bytes
+                file.write(data)
 
     def take_requests(self) -> set[Request]:
         """What viewers have asked for since the last time; each request is taken once. An unreadable folder asks for nothing."""
@@ -142,7 +159,7 @@ class RunDirectory:
         """Bytes of the files that hold each step once, as they are on the disk now (synced): where a resumed run goes on."""
         found = {}
         for name in GROWING[:2]:
-            with contextlib.suppress(FileNotFoundError), open(self.path / name, "rb") as file:
+            with contextlib.suppress(FileNotFoundError), open(self.path / name, "r+b") as file:
                 os.fsync(file.fileno())
                 found[name] = os.fstat(file.fileno()).st_size
         return found

@@ -27,7 +27,7 @@ def read_value(text: str) -> Any:
     """A value as TOML has it, or the text itself where it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
         return text
 
 
@@ -59,7 +59,9 @@ def setting_options(words: Sequence[str]) -> dict[str, Any]:
             if not rest:
                 raise UsageError(f"{word} needs a value.")
             value = rest.pop(0)
-        values[key] = (
-            [value] if known[key].kind == "texts" else value if known[key].kind in ("text", "choice") else read_value(value)
-        )
+        if known[key].kind == "texts":
+            listed = read_value(value) if value.startswith("[") else None
+            values[key] = [*values.get(key, []), *(listed if isinstance(listed, list) else [value])]
+        else:
+            values[key] = value if known[key].kind in ("text", "choice") else read_value(value)
     return values

@@ -71,7 +71,8 @@ def run_train(options: TrainOptions) -> int:
     if options.foreground:
         code = launch.run_here(folder, say)
         if code == 0:
-            print(folder / "checkpoints" / "best")
+            best = folder / "checkpoints" / "best"
+            print(best if best.is_dir() else max((folder / "checkpoints").glob("step-*"), default=folder))
         return code
     launch.start(folder)
     say(f"The run {name} trains in the background and goes on when this terminal closes.")
@@ -116,8 +117,8 @@ def list_recipes() -> int:
 
 def _name(options: TrainOptions) -> str:
     name = options.name or f"{Path(options.recipe).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(f"{name!r} cannot be the name of a run; leave out slashes and a leading dot.")
+    if Path(name).name != name or name.startswith(".") or len(name.encode()) > 200 or not name.isprintable():
+        raise UsageError(f"{name!r} cannot be the name of a run; leave out slashes and a leading dot, and keep it short.")
     return name
 
 
@@ -125,9 +126,11 @@ def _resolved(settings: TrainSettings) -> TrainSettings:
     """The settings with absolute paths, after a look at whether what they name is there."""
     from dataclasses import replace
 
-    from engine.checkpoints.glance import glance
+    from engine.checkpoints.glance import folder_of, glance
+    from engine.data.prepare import open_tokenizer
     from engine.data.shards import Shards, is_prepared
     from engine.data.sources import open_sources
+    from engine.tokenizer import tokenizer_sha256
 
     if not settings.data:
         raise UsageError("There is nothing to train on: name story files or prepared data with --data, or say --data storybook.")
@@ -135,14 +138,24 @@ def _resolved(settings: TrainSettings) -> TrainSettings:
     if any(is_prepared(Path(text)) for text in data):
         if len(data) > 1:
             raise UsageError("Prepared data are trained on alone; name one folder of them, and nothing else, with --data.")
-        Shards.open(Path(data[0]))
+        shards = Shards.open(Path(data[0]))
     else:
+        shards = None
         open_sources(data)
-    if settings.start_from:
-        settings = replace(settings, start_from=glance(settings.start_from))
-    else:
+        if settings.tokenizer not in ("gpt2", "bpe"):
+            open_tokenizer(settings.tokenizer)
+            settings = replace(settings, tokenizer=str(Path(settings.tokenizer).expanduser().absolute()))
+    if not settings.start_from:
         settings.model_config(settings.vocab_size)
-    return replace(settings, data=data)
+        return replace(settings, data=data)
+    source = glance(settings.start_from)
+    folder = folder_of(source)
+    if shards and folder and tokenizer_sha256(open_tokenizer(str(folder))) != shards.tokenizer_sha256:
+        raise UsageError(
+            f"{data[0]} was prepared for another vocabulary ({shards.manifest['tokenizer']['name']}) than that of "
+            f"{settings.start_from}; prepare it again with --tokenizer {settings.start_from}."
+        )
+    return replace(settings, data=data, start_from=source)
 
 
 def _absolute(text: str) -> str:

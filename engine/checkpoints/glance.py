@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from importlib import resources
 from pathlib import Path
 
 from engine.errors import CheckpointError, UsageError
@@ -26,10 +27,22 @@ def glance(source: str) -> str:
     folder = path if path.is_dir() else path.parent
     if not (folder / "tinytales.json").is_file() and (folder / "checkpoints" / "best").is_dir():
         folder = folder / "checkpoints" / "best"
-    weights = folder / "model.safetensors"
-    if weights.is_file():
-        _check_weights(weights)
+    for name in ("tinytales.json", "config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{source} holds no checkpoint of tinytales-tui (there is no {name} in it).")
+    _check_weights(folder / "model.safetensors")
     return str(path.absolute())
+
+
+def folder_of(source: str) -> Path | None:
+    """The folder of a checkpoint that `glance` has passed; None for one on the Hub."""
+    if source == "default":
+        return Path(str(resources.files("engine").joinpath("default_checkpoint")))
+    path = Path(source)
+    folder = path.parent if path.is_file() else path
+    if not (folder / "tinytales.json").is_file() and (folder / "checkpoints" / "best").is_dir():
+        return folder / "checkpoints" / "best"
+    return folder if folder.is_dir() else None
 
 
 def _check_weights(path: Path) -> None:

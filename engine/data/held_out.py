@@ -20,8 +20,8 @@ def is_held_out(story: str, seed: int = SEED, share: float = SHARE) -> bool:
 
 def rule_of(card: dict[str, Any]) -> tuple[int, float]:
     """Seed and share by which the training of a checkpoint (its `tinytales.json`) divided story files; the usual ones where unsaid."""
-    training = card.get("training")
-    training = training if isinstance(training, dict) else {}
-    seed, share = training.get("seed", SEED), training.get("validation_share", SHARE)
+    training, provenance = ({} if not isinstance(card.get(key), dict) else card[key] for key in ("training", "provenance"))
+    seed = provenance.get("split_seed", training.get("seed", SEED))  # prepared data were divided when they were prepared
+    share = provenance.get("split_share", training.get("validation_share", SHARE))
     fits = type(seed) is int and 0 <= seed < 2**63 and isinstance(share, float) and 0 <= share <= 0.5
     return (seed, share) if fits else (SEED, SHARE)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from engine.data.shards import ENDINGS, MARKED, Split
+from engine.errors import UsageError
 from engine.training.settings import TrainSettings
 
 SEGMENT = np.dtype([("story", "<i8"), ("start", "<i8"), ("length", "<i4"), ("silent", "<i4"), ("prompted", "?")])
@@ -31,6 +32,8 @@ MULTIPLE = 32
 
 SORTED_TOGETHER = 1024
 """Rows that are sorted by length together: few enough that an epoch stays random, enough that batches are even."""
+EMPTY_EPOCHS = 10
+"""After so many epochs without a story there is nothing to train on."""
 PACKED_TOGETHER = 8192
 """Pieces that are packed together."""
 
@@ -215,9 +218,12 @@ class Steps:
 
     def __next__(self) -> Step:
         plan = self._planned()
-        if self.index >= len(plan):
-            self.epoch, self.index = self.epoch + 1, 0
+        empty = 0
+        while self.index >= len(plan):
+            self.epoch, self.index, empty = self.epoch + 1, 0, empty + 1
             plan = self._planned()
+            if empty > EMPTY_EPOCHS:
+                raise UsageError("No story is left to train on: each is longer than the context, and too-long says drop.")
         step = plan.step(self.index)
         self.index += 1
         return step

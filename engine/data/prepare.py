@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from engine.checkpoints.glance import folder_of
 from engine.data.ledger import Ledger
 from engine.data.preparation import Preparation
 from engine.data.progress import Progress, Report
@@ -21,6 +22,7 @@ from engine.data.records import Divide
 from engine.data.shards import MANIFEST, TOKENIZER, UNFINISHED, Shards, is_prepared
 from engine.data.sources import ReadingOptions, Source, open_sources
 from engine.errors import CheckpointError, NetworkError, UsageError
+from engine.growing_files import read_json
 from engine.settings import JsonRoundTrip
 from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer, tokenizer_sha256
 
@@ -137,11 +139,14 @@ def _is_ours(path: Path) -> bool:
 
 
 def open_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer with a name: gpt2, a tokenizer.json, or a folder that holds one; raises `UsageError` where there is none."""
+    """The tokenizer with a name: gpt2, a tokenizer.json, or that of a checkpoint; raises `UsageError` where there is none."""
     if name == "gpt2":
         return GPT2Tokenizer()
     path = Path(name).expanduser()
-    path = path / TOKENIZER if path.is_dir() else path
+    folder = folder_of(name) if name == "default" or path.is_dir() else None
+    if folder and (read_json(folder / "tinytales.json") or {}).get("tokenizer") == "gpt2":
+        return GPT2Tokenizer()  # the tokenizer.json beside it is for other programs
+    path = folder / TOKENIZER if folder else path
     if not path.is_file():
         raise UsageError(f"There is no tokenizer {name}: say gpt2, bpe, or name a tokenizer.json or a folder that holds one.")
     try:

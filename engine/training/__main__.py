@@ -8,6 +8,7 @@ several that share the folder, each process is one of the run's. Exit codes: 0 e
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -42,8 +43,9 @@ def main() -> int:
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads it any more, and the run goes on
+        sys.stderr.write("".join(letter if letter.isprintable() else " " for letter in line) + "\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -56,6 +56,10 @@ class Heartbeat:
             self._seconds.append(at - self._last)
         self.step, self._last, self._told_stall = step, at, False
 
+    def begins(self) -> None:
+        """A training step begins, after another one or after something else."""
+        self._last = self._last or time.monotonic()
+
     def busy(self) -> None:
         """Something else than a step begins (a validation, a checkpoint): its time is not a step's."""
         self._last = None

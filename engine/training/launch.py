@@ -33,7 +33,8 @@ def start(folder: Path, *, processes: int | None = None) -> int:
     settings = TrainSettings.from_json(run.config().get("settings"))
     with run.lock():
         pass  # nobody writes it, and it can be written; the trainer takes the lock itself
-    if read_status(folder).alive:
+    before = read_status(folder)
+    if before.alive:
         raise UsageError(f"The run {folder.name} has been started a moment ago.")
     try:
         log = open(folder / "output.log", "ab")  # noqa: SIM115
@@ -49,7 +50,7 @@ def start(folder: Path, *, processes: int | None = None) -> int:
             **_detached(),
         )
     try:
-        run.status("starting", 0, settings.steps, pid=process.pid)
+        run.status("starting", before.step or 0, before.total_steps or settings.steps, pid=process.pid)
     except Exception as error:  # the process has ended already
         raise TinyTalesError(f"The trainer could not be started; {folder / 'output.log'} says why.") from error
     process.returncode = 0  # it is not waited for: whoever looks reads its status
@@ -87,6 +88,8 @@ def change_settings(folder: Path, changes: dict[str, Any]) -> None:
         if not known[name].on_resume:
             raise UsageError(f"{name.replace('_', '-')} cannot be changed in a run that has begun; start a new run for that.")
     values = TrainSettings.from_json(config.get("settings")).to_json() | changes
+    if "epochs" in changes and "steps" not in changes:
+        values["steps"] = None
     settings = TrainSettings.from_json(values)
     with run.lock():
         run.write_config(config | {"settings": settings.to_json()})

@@ -30,7 +30,7 @@ from engine.training.samples import write_samples
 from engine.training.saving import Saver
 from engine.training.schedule import rate
 from engine.training.setup import Parts
-from engine.training.state import clear_leavings
+from engine.training.state import clear_leavings, drop_newer
 from engine.training.step import Learner
 from engine.training.world import World
 
@@ -105,6 +105,7 @@ class Trainer:
 
     def _learn(self, step: Step) -> tuple[float, float]:
         number, targets = self.progress.step + 1, step.targets
+        self.heartbeat.begins()
         micro = self.settings.micro_tokens or self.settings.batch_tokens
         batches = list(
             step_batches(
@@ -175,7 +176,8 @@ class Trainer:
         total, count = progress.since_validation
         progress.validations = [*progress.validations[-9:], (progress.step, loss.nats_per_token, total / max(1, count))]
         progress.since_validation = [0.0, 0.0]
-        better = progress.best_bits_per_byte is None or loss.bits_per_byte < progress.best_bits_per_byte
+        best = progress.best_bits_per_byte
+        better = bool(np.isfinite(loss.bits_per_byte)) and (best is None or loss.bits_per_byte < best)
         self.say(
             f"step {progress.step:,}: validation {loss.nats_per_token:.4f} nats a token, {loss.bits_per_byte:.4f} bits a byte"
             f"{', the best so far' if better else ''}"
@@ -191,9 +193,9 @@ class Trainer:
     def _sample(self) -> None:
         self.heartbeat.busy()
         with self.learner.evaluated():
-            self.saver.patiently(
-                lambda: write_samples(self.saver.loaded(), self.settings, self.run, self.progress.step), self.progress.step
-            )
+            stories = list(write_samples(self.saver.loaded(), self.settings))
+        for prompt, story in stories:
+            self.saver.sample(self.progress.step, prompt, story)
 
     def _checkpoint(self) -> None:
         self.heartbeat.busy()
@@ -208,13 +210,18 @@ class Trainer:
         self._look()
         if self._should_stop():
             return STOP
+        self._serve()
+        choice = PAUSE if "pause" in self._asked else 0
+        self._asked.clear()
+        return choice
+
+    def _serve(self) -> None:
+        """Make the checkpoint or the samples that somebody asked for."""
         if "checkpoint" in self._asked and self.progress.step != self._saved_at:
             self._checkpoint()
         if "sample" in self._asked:
             self._sample()
-        choice = PAUSE if "pause" in self._asked else 0
-        self._asked.clear()
-        return choice
+        self._asked -= {"checkpoint", "sample"}
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -240,6 +247,7 @@ class Trainer:
             choice = PAUSE
             if self.world.main:
                 self._look()
+                self._serve()
                 choice = STOP if self._should_stop() else 0 if "resume" in self._asked else PAUSE
             choice = self.world.decide(choice)
             if choice != PAUSE:
@@ -259,10 +267,11 @@ class Trainer:
         progress, saved = self.progress, self.parts.saved
         clear_leavings(self.run.path / "state", self.run.path / "checkpoints")
         self.run.take_back(saved.lengths if saved else {})
-        self.run.take_requests()  # what was asked of a process that is gone
         again = (self.run.path / "events.jsonl").exists()
         for message in self.parts.damaged:
-            self._warn("damaged", f"{message} An older one is taken.")
+            self._warn("damaged", f"{message} That of step {progress.step:,} is taken.")
+        if self.parts.damaged:
+            drop_newer(self.run.path / "state", self.run.path / "checkpoints", progress.step)
         self.saver.event("resumed" if again else "started", progress.step, **self.parts.facts)
         if self.settings.tensorboard:
             from engine.training.board import Board

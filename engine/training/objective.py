@@ -97,8 +97,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         wide = None if narrow is None else torch.empty(rows, vocabulary, device=device)
         grad_x = torch.empty(x_NC.shape, device=device, dtype=dtype) if learning else None
         # Columns of the vocabulary: this product is the faster one of the two layouts on a CPU.
-        grad_weight = torch.zeros(weight_VC.shape[1], vocabulary, device=device) if learning else None
-        grad_bias = torch.zeros(vocabulary, device=device) if learning and bias_V is not None else None
+        grad_weight = torch.zeros(weight_VC.shape[1], vocabulary, device=device) if learning and ctx.needs_input_grad[1] else None
+        grad_bias = torch.zeros(vocabulary, device=device) if learning and ctx.needs_input_grad[2] else None
         total = torch.zeros((), device=device)
         for start in range(0, count, rows):
             x = x_all[start : start + rows]
@@ -115,18 +115,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
             block = torch.softmax(block, dim=1, out=block) if device.type == "cpu" else torch.softmax(block, dim=1)
             # log Σ exp = the largest logit less the logarithm of its own probability, which is never small.
             total += ((largest - block.gather(1, where).log())[: len(wanted)] - wanted).sum()
-            if grad_x is None or grad_weight is None:
+            if grad_x is None:
                 continue
             block[len(target) :] = 0  # rows without a target
             block.scatter_add_(1, target, torch.full_like(wanted, -1.0))  # softmax less one-hot: the gradient of the logits
             if grad_bias is not None:
                 grad_bias += block.sum(0)
             if narrow is None:
-                grad_weight += times(x.T.contiguous(), block.T)
+                if grad_weight is not None:
+                    grad_weight += times(x.T.contiguous(), block.T)
                 grad_x[start : start + rows] = times(block, weight.T)
             else:
                 small = narrow[: len(x)].copy_(block)
-                grad_weight += x.T @ small
+                if grad_weight is not None:
+                    grad_weight += x.T @ small
                 torch.mm(small, weight, out=grad_x[start : start + rows])
         ctx.gradients = grad_x, grad_weight, grad_bias
         ctx.dtypes = x_NC.dtype, weight_VC.dtype
@@ -139,7 +141,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         x_dtype, weight_dtype = ctx.dtypes
         return (
             (grad_x.to(x_dtype) * grad) if ctx.needs_input_grad[0] else None,
-            (grad_weight.mul_(grad).T.to(weight_dtype)) if ctx.needs_input_grad[1] else None,
+            None if grad_weight is None else grad_weight.mul_(grad).T.to(weight_dtype),
             None if grad_bias is None else grad_bias * grad,
             None,
             None,

@@ -25,7 +25,7 @@ def load_recipe(name: str, changes: dict[str, Any]) -> TrainSettings:
         values = tomllib.loads(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"There is no recipe {name!r}; choose {', '.join(recipe_names())}, or name a .toml file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise UsageError(f"The recipe {name} is not valid TOML: {error}.") from error
     if "epochs" in changes and "steps" not in changes:
         values.pop("steps", None)  # the recipe's own length gives way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -39,9 +40,11 @@ def _writing(run: RunDirectory, say: Say) -> str:
     """Rank 0: it writes the run directory and decides."""
 
     def tell(line: str) -> None:
-        run.log(line)
+        with contextlib.suppress(OSError):  # a full disk; what must be kept is written with patience (`saving`)
+            run.log(line)
         say(line)
 
+    run.take_requests()  # what was asked of a process that is gone
     world: World | None = None
     heartbeat = Heartbeat(run, next(iter(saved_steps(run.path / "state")), 0), None)
     with _interrupt() as interrupt, heartbeat:
@@ -81,6 +84,8 @@ def _following(run: RunDirectory, say: Say) -> str:
         with _interrupt() as interrupt:
             parts = assemble(run, world, say)
             return Trainer(run, parts, world, interrupt, Heartbeat(run, 0, parts.steps), say).run_all()
+    except RuntimeError as error:  # rank 0 has said why, or has died
+        raise TinyTalesError(failure(error, world)) from error
     finally:
         world.close()
 
@@ -98,11 +103,8 @@ def failure(error: BaseException, world: World | None = None) -> str:
 
 
 def _interrupt() -> Interrupt:
-    """Ctrl-C, SIGTERM and SIGHUP as requests; processes under a launcher hear only of the latter two, however often."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher hears it too, and ends its processes with SIGTERM
-        return Interrupt(*_signals("SIGTERM", "SIGHUP"), patient=True)
-    return Interrupt(*_signals("SIGINT", "SIGTERM", "SIGHUP"))
+    """Ctrl-C, SIGTERM and SIGHUP as requests; under a launcher, which passes on what it hears too, however often they come."""
+    return Interrupt(*_signals("SIGINT", "SIGTERM", "SIGHUP"), patient=int(os.environ.get("WORLD_SIZE", "1")) > 1)
 
 
 def _signals(*names: str) -> list[signal.Signals]:

@@ -5,16 +5,17 @@ They are drawn with a generator of their own, and nothing of what the run learns
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from engine.checkpoints import Checkpoint
 from engine.generation import generate
 from engine.protocol import Finished, Token
-from engine.runs import RunDirectory
 from engine.settings import GenerationRequest, SamplingSettings
 from engine.training.settings import TrainSettings
 
 
-def write_samples(checkpoint: Checkpoint, settings: TrainSettings, run: RunDirectory, step: int) -> None:
-    """One story a sample prompt into `samples.jsonl`; the model is left in training mode."""
+def write_samples(checkpoint: Checkpoint, settings: TrainSettings) -> Iterator[tuple[str, str]]:
+    """A (prompt, story) for each sample prompt that the model understands; the model is left in training mode."""
     checkpoint.network.eval()
     sampling = SamplingSettings(temperature=0.8, top_k=50, seed=settings.seed, max_tokens=200)
     for text in settings.sample_prompts:
@@ -26,6 +27,5 @@ def write_samples(checkpoint: Checkpoint, settings: TrainSettings, run: RunDirec
         else:
             request = GenerationRequest(opening=text, sampling=sampling)
         story = "".join(event.text for event in generate(checkpoint, request) if isinstance(event, Token | Finished))
-        run.sample(step, text, story, seed=settings.seed)
-        run.event("sample", step, prompt=text)
+        yield text, story
     checkpoint.network.train()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import torch
 from engine.checkpoints import Checkpoint, save_checkpoint
 from engine.errors import TinyTalesError
 from engine.evaluation.loss import Loss
-from engine.runs import RunDirectory
+from engine.runs import NO_ROOM, RunDirectory
 from engine.training.heartbeat import Heartbeat
 from engine.training.lora import plain_network
 from engine.training.setup import Parts
@@ -22,7 +21,6 @@ from engine.training.state import Progress, prune, save_state
 from engine.training.step import Learner
 from engine.training.watchdog import little_room
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 RETRY_SECONDS = 2.0
 Result = TypeVar("Result")
 
@@ -56,6 +54,10 @@ class Saver:
 
     def event(self, name: str, step: int, /, **details: Any) -> None:
         self.patiently(lambda: self.run.event(name, step, **details), step)
+
+    def sample(self, step: int, prompt: str, story: str) -> None:
+        self.patiently(lambda: self.run.sample(step, prompt, story, seed=self.parts.settings.seed), step)
+        self.event("sample", step, prompt=prompt)
 
     def metric(self, step: int, tokens: int, **values: float) -> None:
         self.patiently(lambda: self.run.metric(step, tokens, **values), step)

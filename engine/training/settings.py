@@ -58,8 +58,9 @@ class TrainSettings(JsonRoundTrip):
     """How a model is trained. Token counts are per optimizer step over all devices together unless the help says otherwise."""
 
     data: tuple[str, ...] = _option(
-        (), "Data", "Prepared data (one folder), or story files, folders, Hub data sets, `storybook`.", "texts"
-    )
+        (), "Data", "Prepared data (one folder), or story files, folders, Hub data sets, `storybook`.", "texts",
+        on_resume=True,
+    )  # fmt: skip
     tokenizer: str = _option(
         "gpt2",
         "Data",
@@ -108,6 +109,7 @@ class TrainSettings(JsonRoundTrip):
         "Passes over the data, where no steps are given.",
         "number",
         low=0,
+        high=1e6,
         above=True,
         optional=True,
         on_resume=True,
@@ -251,9 +253,16 @@ def _check(name: str, value: Any, limits: Option) -> None:
 def _check_number(shown: str, value: Any, limits: Option) -> None:
     kinds = int if limits.kind == "whole" else int | float
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise UsageError(f"{shown} must be a {'whole ' * (limits.kind == 'whole')}number, not {value!r}.")
+        raise UsageError(f"{shown} must be a {'whole ' * (limits.kind == 'whole')}number, not {_short(value)}.")
     fits = limits.low < value <= limits.high if limits.above else limits.low <= value <= limits.high  # false for NaN too
     if not fits:
         least = f"{'above' if limits.above else 'at least'} {limits.low:g}"
         most = f" and at most {limits.high:g}" if math.isfinite(limits.high) else ""
-        raise UsageError(f"{shown} must be {least}{most}, and {value!r} is not.")
+        raise UsageError(f"{shown} must be {least}{most}, and {_short(value)} is not.")
+
+
+def _short(value: Any) -> str:
+    try:
+        return repr(value)[:40]
+    except ValueError:  # a whole number of thousands of digits
+        return "a far larger one"

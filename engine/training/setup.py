@@ -65,12 +65,10 @@ def assemble(run: RunDirectory, world: World, say: Say) -> Parts:
     """Everything for this process; rank 0 prepares data where needed, and the others wait for it."""
     config = run.config()
     settings = TrainSettings.from_json(config.get("settings"))
-    saved, damaged = _saved(run) if world.main else (None, [])
     begun = isinstance(config.get("model"), dict)  # a first start came as far as to a network
-    source = None
-    if not (begun and saved):
-        source = load_checkpoint(settings.start_from, device="cpu") if settings.start_from else None
-    begun = world.share(begun and saved is not None)
+    saved, damaged = _saved(run) if world.main and begun else (None, [])
+    begun = world.share(saved is not None)
+    source = load_checkpoint(settings.start_from, device="cpu") if settings.start_from and not begun else None
     if world.main:
         folder = data_folder(run, settings, source.tokenizer if source else None, say)
         world.share(str(folder))
@@ -90,7 +88,7 @@ def assemble(run: RunDirectory, world: World, say: Say) -> Parts:
     elif source:
         network = Decoder(replace(source.config, dropout=settings.dropout))
         network.load_state_dict(source.network.state_dict())
-        style = source.prompt_style
+        style = replace(source.prompt_style, start_with_end=True)
     else:
         network = Decoder(settings.model_config(tokenizer.vocab_size))
         network.initialise(torch.Generator().manual_seed(settings.seed))
@@ -102,11 +100,8 @@ def assemble(run: RunDirectory, world: World, say: Say) -> Parts:
     network.to(world.device)
     context = min(settings.context or network.config.context, network.config.context)
     planned = Steps(data.split("train"), settings, context)
-    try:
-        steps = settings.steps or planned.steps_in(settings.epochs or 1.0)
-        next(planned)
-    except IndexError as error:
-        raise UsageError("No story is left to train on: each is longer than the context, and too-long says drop.") from error
+    steps = settings.steps or planned.steps_in(settings.epochs or 1.0)
+    next(planned)  # raises where no story is left
     facts = {
         "tinytales_tui": __version__,
         "torch": torch.__version__,
@@ -118,6 +113,8 @@ def assemble(run: RunDirectory, world: World, say: Say) -> Parts:
         "data_folder": str(folder),
         "data_sha256": data.data_sha256,
         "synthetic": data.synthetic,
+        "split_seed": data.manifest.get("settings", {}).get("seed"),
+        "split_share": data.manifest.get("settings", {}).get("validation_share"),
         "tokenizer": tokenizer.name,
         "tokenizer_sha256": data.tokenizer_sha256,
         "stories": len(data.split("train")),
@@ -164,6 +161,10 @@ def _saved(run: RunDirectory) -> tuple[SavedState | None, list[str]]:
             damaged.append(str(found))
         else:
             return found, damaged
+    if damaged:
+        raise CheckpointError(
+            f"{damaged[0]} No other one is left, so the run cannot go on; its checkpoints can be trained on with --from."
+        )
     return None, damaged
 
 

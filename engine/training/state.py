@@ -58,7 +58,8 @@ class Progress:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Progress:
-        found = cls(**data)
+        known = cls().to_json()  # a later version of the program may know more of a run, or less
+        found = cls(**{key: value for key, value in data.items() if key in known})
         found.validations = [tuple(row) for row in found.validations]  # type: ignore[misc]
         found.pending = [tuple(row) for row in found.pending]  # type: ignore[misc]
         return found
@@ -81,7 +82,7 @@ def save_state(folder: Path, progress: Progress, lengths: dict[str, int], tensor
     path, aside = folder / f"{name}.safetensors", folder / f".{name}.safetensors.part"
     try:
         save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, aside)
-        with aside.open("rb") as file:
+        with aside.open("r+b") as file:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         (folder / f"{name}.json").unlink(missing_ok=True)
@@ -117,7 +118,7 @@ def newest_state(folder: Path) -> Iterator[SavedState | CheckpointError]:
 
 
 def read_state(folder: Path, step: int) -> SavedState:
-    """The state of a step; raises `CheckpointError` where it is damaged."""
+    """The state of a step; raises `CheckpointError` where it is damaged, OSError where the disk does not let it be read now."""
     name = f"step-{step:06d}"
     path = folder / f"{name}.safetensors"
     try:
@@ -128,7 +129,7 @@ def read_state(folder: Path, step: int) -> SavedState:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return SavedState(Progress.from_json(about["progress"]), dict(about["lengths"]), tensors)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"The saved state of step {step} cannot be read ({type(error).__name__}: {error}).") from error
 
 
@@ -143,6 +144,14 @@ def prune(state_folder: Path, checkpoints: Path, keep_every: int) -> None:
         number = path.name.removeprefix("step-")
         if path.name not in kept and number.isdigit() and not (keep_every and int(number) % keep_every == 0):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def drop_newer(state_folder: Path, checkpoints: Path, step: int) -> None:
+    """Remove the states and checkpoints after `step`: damaged ones, which would otherwise be kept as the newest."""
+    for newer in [found for found in saved_steps(state_folder) if found > step]:
+        for suffix in (".json", ".safetensors"):
+            (state_folder / f"step-{newer:06d}{suffix}").unlink(missing_ok=True)
+        shutil.rmtree(checkpoints / f"step-{newer:06d}", ignore_errors=True)
 
 
 def clear_leavings(state_folder: Path, checkpoints: Path) -> None:

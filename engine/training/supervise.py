@@ -6,6 +6,7 @@ as failed here, so that nobody waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import uuid
@@ -16,8 +17,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from engine import files
+from engine.errors import UsageError
 from engine.growing_files import read_json
-from engine.run_status import ENDED_STATES, read_status
+from engine.run_status import ENDED_STATES
 from engine.runs import RunDirectory
 
 
@@ -45,18 +47,23 @@ def supervise(folder: Path, processes: int, foreground: bool) -> int:
         _mark_failed(run, error)
         codes = {failure.exitcode for failure in error.failures.values()}
         return 2 if codes == {2} else 1
-    except SignalException:
-        return 130 if read_status(folder).state in ENDED_STATES else 1
+    except SignalException as error:
+        _mark(run, f"It was ended ({error}) before it could save; it can be resumed from its last checkpoint.")
+        return 130
     return 0
 
 
 def _mark_failed(run: RunDirectory, error: ChildFailedError) -> None:
     rank, failure = error.get_first_failure()
-    if read_status(run.path).state in ENDED_STATES:
-        return
     how = f"by signal {-failure.exitcode}" if failure.exitcode < 0 else f"with exit code {failure.exitcode}"
-    message = f"Process {rank} of this run ended {how}; it can be resumed from its last checkpoint."
+    _mark(run, f"Process {rank} of this run ended {how}; it can be resumed from its last checkpoint.")
+
+
+def _mark(run: RunDirectory, message: str) -> None:
+    """Mark the run as failed, unless it has said itself how it ended, or is somebody else's by now."""
     status = read_json(run.path / "status.json") or {}
-    with run.lock():
+    if status.get("state") in ENDED_STATES:
+        return
+    with contextlib.suppress(UsageError, OSError), run.lock():
         files.write_json(run.path / "status.json", status | {"state": "failed", "message": message})
         run.event("failed", int(status.get("step") or 0), message=message)

@@ -33,9 +33,10 @@ class World:
         if size == 1:
             return cls(0, 1, choose_device(device))
         rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
-        where = choose_device(device)
+        if device in (None, "cuda") and torch.cuda.is_available():
+            device = f"cuda:{local}"  # before anything touches the first one
+        where = choose_device(device or "cpu")  # gloo, which the others use, knows no mps
         if where.type == "cuda":
-            where = choose_device(f"cuda:{local}")
             torch.cuda.set_device(where)
         try:
             distributed.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=PATIENCE)
