@@ -135,6 +135,10 @@ def test_recipes_and_settings_are_listed() -> None:
         (["--stepz", "5"], "--steps"),
         (["--steps"], "needs a value"),
         (["--steps", "many"], "whole number"),
+        (["--steps", "9" * 5000], "whole number"),
+        (["--epochs", "1e400"], "at most"),
+        (["--name", "x" * 300], "short"),
+        (["--tokenizer", "nowhere.json"], "no tokenizer"),
         (["--recipe", "cake"], "no recipe"),
         (["stories.txt"], "--data"),
         (["--data", "gone.txt"], "gone.txt"),
@@ -154,6 +158,8 @@ def test_no_data_an_empty_folder_and_a_broken_checkpoint(tmp_path: Path, tiny_ch
     assert "nothing to train on" in run("train").stderr
     (tmp_path / "empty").mkdir()
     assert run("train", "--data", str(tmp_path / "empty")).returncode == 2
+    nothing = run("train", "--data", "storybook:100", "--from", str(tmp_path / "empty"))
+    assert nothing.returncode == 1 and "holds no checkpoint" in nothing.stderr
     broken = tmp_path / "broken"
     broken.mkdir()
     for path in tiny_checkpoint.iterdir():
@@ -162,6 +168,14 @@ def test_no_data_an_empty_folder_and_a_broken_checkpoint(tmp_path: Path, tiny_ch
     (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     done = run("train", "--data", "storybook:100", "--recipe", "sft", "--from", str(broken))
     assert done.returncode == 1 and "cut off" in done.stderr and not runs_folder().exists()
+
+
+def test_data_for_another_vocabulary_are_refused_at_once() -> None:
+    assert run("data", "prepare", "storybook:50", "--tokenizer", "gpt2", "--name", "words").returncode == 0
+    done = run("train", "--data", "words", "--from", "default", "--recipe", "sft")
+    assert done.returncode == 2 and "--tokenizer default" in done.stderr and not runs_folder().exists()
+    assert run("data", "prepare", "storybook:50", "--tokenizer", "default", "--name", "own").returncode == 0
+    assert run("train", "--data", "own", "--from", "default", "--recipe", "sft", "--no-start").returncode == 0
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
