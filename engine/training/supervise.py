@@ -7,6 +7,7 @@ as failed here, so that nobody waits for it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import uuid
@@ -41,6 +42,7 @@ def supervise(folder: Path, processes: int, foreground: bool) -> int:
     threads = max(1, (os.cpu_count() or processes) // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     arguments = ["-m", "engine.training", str(folder), *(["--foreground"] if foreground else [])]
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # how it ends is told by the run
     try:
         elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
