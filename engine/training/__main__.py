@@ -49,4 +49,11 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if "RANK" in os.environ:
+        # The threads of gloo do not always outlive an orderly exit ("terminate called without an active exception"), which would make a
+        # failed run of a finished one. Everything is written and synced by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

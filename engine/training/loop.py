@@ -82,6 +82,7 @@ class Trainer:
         state = self._steps()
         if self.world.main:
             self._close(state)
+        self.world.decide(0)  # nobody leaves before all are done
         return state
 
     # The course of steps
