@@ -128,14 +128,15 @@ def _resolved(settings: TrainSettings) -> TrainSettings:
 
     from engine.checkpoints.glance import folder_of, glance
     from engine.data.prepare import open_tokenizer
-    from engine.data.shards import Shards, is_prepared
+    from engine.data.shards import UNFINISHED, Shards, is_prepared
     from engine.data.sources import open_sources
     from engine.tokenizer import tokenizer_sha256
+    from tinytales_tui import paths
 
     if not settings.data:
         raise UsageError("There is nothing to train on: name story files or prepared data with --data, or say --data storybook.")
     data = tuple(_absolute(text) for text in settings.data)
-    if any(is_prepared(Path(text)) for text in data):
+    if any(is_prepared(Path(text)) or (Path(text) / UNFINISHED).exists() for text in data):
         if len(data) > 1:
             raise UsageError("Prepared data are trained on alone; name one folder of them, and nothing else, with --data.")
         shards = Shards.open(Path(data[0]))
@@ -148,7 +149,9 @@ def _resolved(settings: TrainSettings) -> TrainSettings:
     if not settings.start_from:
         settings.model_config(settings.vocab_size)
         return replace(settings, data=data)
-    source = glance(settings.start_from)
+    run = paths.runs_folder() / settings.start_from
+    named = not Path(settings.start_from).exists() and Path(settings.start_from).name == settings.start_from and run.is_dir()
+    source = glance(str(run) if named else settings.start_from)  # a run may be called by its name
     folder = folder_of(source)
     if shards and folder and tokenizer_sha256(open_tokenizer(str(folder))) != shards.tokenizer_sha256:
         raise UsageError(

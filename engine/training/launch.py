@@ -36,6 +36,7 @@ def start(folder: Path, *, processes: int | None = None) -> int:
     before = read_status(folder)
     if before.alive:
         raise UsageError(f"The run {folder.name} has been started a moment ago.")
+    run.take_requests()  # what was asked of a process that is gone; from now on they are for this one
     try:
         log = open(folder / "output.log", "ab")  # noqa: SIM115
     except OSError as error:
@@ -87,6 +88,9 @@ def change_settings(folder: Path, changes: dict[str, Any]) -> None:
             raise UsageError(f"There is no training setting {name!r}.")
         if not known[name].on_resume:
             raise UsageError(f"{name.replace('_', '-')} cannot be changed in a run that has begun; start a new run for that.")
+    changes = {
+        name: [value] if known[name].kind == "texts" and isinstance(value, str) else value for name, value in changes.items()
+    }
     values = TrainSettings.from_json(config.get("settings")).to_json() | changes
     if "epochs" in changes and "steps" not in changes:
         values["steps"] = None

@@ -220,6 +220,9 @@ class Trainer:
         """Make the checkpoint or the samples that somebody asked for."""
         if "checkpoint" in self._asked and self.progress.step != self._saved_at:
             self._checkpoint()
+        elif "checkpoint" in self._asked:  # it lies there already
+            folder = self.run.checkpoint_folder(self.progress.step)
+            self.saver.event("checkpoint", self.progress.step, folder=str(folder.relative_to(self.run.path)))
         if "sample" in self._asked:
             self._sample()
         self._asked -= {"checkpoint", "sample"}

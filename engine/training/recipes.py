@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
-from engine.training.settings import TrainSettings
+from engine.training.settings import TrainSettings, options
 
 
 def recipe_names() -> list[str]:
@@ -27,6 +27,12 @@ def load_recipe(name: str, changes: dict[str, Any]) -> TrainSettings:
         raise UsageError(f"There is no recipe {name!r}; choose {', '.join(recipe_names())}, or name a .toml file.") from error
     except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise UsageError(f"The recipe {name} is not valid TOML: {error}.") from error
+    if {"epochs", "steps"} <= changes.keys():
+        raise UsageError("Give the length in steps or in epochs, not in both.")
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    if unknown := sorted((values | changes).keys() - options().keys()):
+        where = f"The recipe {name}" if set(unknown) & values.keys() else "Training"
+        raise UsageError(f"{where} has no setting called {', '.join(unknown)}; `tinytales-tui train --settings` lists them.")
     if "epochs" in changes and "steps" not in changes:
         values.pop("steps", None)  # the recipe's own length gives way
     try:

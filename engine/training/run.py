@@ -44,7 +44,6 @@ def _writing(run: RunDirectory, say: Say) -> str:
             run.log(line)
         say(line)
 
-    run.take_requests()  # what was asked of a process that is gone
     world: World | None = None
     heartbeat = Heartbeat(run, next(iter(saved_steps(run.path / "state")), 0), None)
     with _interrupt() as interrupt, heartbeat:
