@@ -194,7 +194,7 @@ def looks_like_run(path: Path) -> bool:
         return True
     if isinstance((read_json(path / "status.json") or {}).get("state"), str):
         return True
-    return sum((path / name).exists() for name in _MARKS) >= 2
+    return sum(os.path.exists(path / name) for name in _MARKS) >= 2  # noqa: PTH110 (False, not an error, where it may not be read)
 
 
 def list_runs(folder: Path) -> list[RunView]:
