@@ -283,7 +283,8 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _named_folder(name: str) -> Path:
-    if Path(name).name != name or name.startswith("."):
+    plain = name.isprintable() and name.strip() and len(name.encode()) <= 200 and name != "storybook"
+    if Path(name).name != name or name.startswith((".", "-")) or not plain:
         raise UsageError(f"{name!r} cannot be the name of prepared data; leave out slashes and a leading dot, or use --output.")
     return paths.data_sets_folder() / name
 
