@@ -6,25 +6,28 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Put `data` at `path` whole or not at all (OSError); what stood there before stays until the new file is on the disk.
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` when the block ends, or never where it ends with an error (OSError).
 
-    A symbolic link is written through, and an existing file keeps its permissions. Something that is not a plain file (a terminal,
-    a pipe, /dev/null) cannot be replaced and is written to as it is.
+    What stood there before stays until the new file is on the disk. A symbolic link is written through, and an existing file keeps its
+    permissions. Something that is not a plain file (a terminal, a pipe, /dev/null) cannot be replaced and is written to as it is.
     """
     if path.exists() and not path.is_file():  # asked before links are followed: a pipe under /dev/fd leads to no real place
-        path.write_bytes(data)
+        with path.open("wb") as direct:
+            yield direct
         return
     path = Path(os.path.realpath(path))
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(aside).chmod(mode)
@@ -34,6 +37,12 @@ def write_bytes(path: Path, data: bytes) -> None:
             Path(aside).unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` at `path` whole or not at all (OSError); see `whole`."""
+    with whole(path) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:

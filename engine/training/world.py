@@ -23,8 +23,8 @@ PATIENCE = datetime.timedelta(days=1)
 class World:
     """`World.join(device)` in every process; `close` at the end."""
 
-    def __init__(self, rank: int, size: int, device: torch.device, local_rank: int = 0) -> None:
-        self.rank, self.size, self.device, self.local_rank = rank, size, device, local_rank
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank, self.size, self.device = rank, size, device
 
     @classmethod
     def join(cls, device: str | None) -> World:
@@ -42,7 +42,7 @@ class World:
             distributed.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise TinyTalesError(f"The {size} training processes did not find each other ({_first_line(error)}).") from error
-        return cls(rank, size, where, local)
+        return cls(rank, size, where)
 
     @property
     def main(self) -> bool:
