@@ -8,23 +8,18 @@ that claims to be alive is believed only while there are signs of life (see `eng
 from __future__ import annotations
 
 import difflib
-import itertools
-import math
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UsageError
 from engine.growing_files import GrowingFile, JsonLines, read_json
-from engine.run_status import NUMBERS, RunStatus, finite, read_status, real, whole
+from engine.run_digest import Digest, Summary, clean_rows
+from engine.run_status import RunStatus, read_status, real, whole
 
 _MARKS = ("status.json", "metrics.jsonl", "events.jsonl", "checkpoints", "requests", "state")
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_RECENT = 40
-"""Lines of metrics from which the time that is left is worked out."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +32,6 @@ class CheckpointInfo:
     bytes: int
     best: bool
     path: Path
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The figures of a run that a list shows; None for what is not known."""
-
-    train_loss: float | None
-    """Of the newest line that has one, nats a token."""
-    best_bits_per_byte: float | None
-    best_val_loss: float | None
-    """Validation loss in nats a token at the best step."""
-    best_step: int | None
-    tokens: int | None
-    """Tokens that the run has learnt from."""
-    tokens_per_s: float | None
-    """The newest figure of training alone."""
-    eta_s: float | None
-    """Seconds to the last step at the recent pace; None unless the run is running."""
-    started: float | None
-    """Unix time of the run's first start."""
-    seconds: float | None
-    """From the first start to the last line of metrics, pauses counted."""
-    size_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class RunView:
@@ -99,14 +68,9 @@ class RunView:
         if restarted:
             self._rows = []
         rows = self._rows
-        for row in fresh:
-            if not NUMBERS.issuperset(map(type, row.values())):
-                row = _numbers_only(row)
-            step = row.get("step")
-            if type(step) is not int or "time" not in row:
-                continue
-            if rows and step < rows[-1]["step"]:
-                while rows and rows[-1]["step"] >= step:
+        for row in clean_rows(fresh):
+            if rows and row["step"] < rows[-1]["step"]:
+                while rows and rows[-1]["step"] >= row["step"]:
                     rows.pop()
             rows.append(row)
         return rows
@@ -159,31 +123,9 @@ class RunView:
 
     def summary(self) -> Summary:
         """The figures that a list shows."""
-        rows, status, started = self.metrics(), self.status(), self.started()
-        train_loss = _newest(rows, "train_loss")
-        best = best_validation(rows)
-        ended = finite(rows[-1]["time"]) if rows else None
-        return Summary(
-            train_loss=train_loss,
-            best_bits_per_byte=finite(best.get("val_bits_per_byte")),
-            best_val_loss=finite(best.get("val_loss")),
-            best_step=best.get("step"),
-            tokens=next((int(t) for t in (finite(row.get("tokens")) for row in reversed(rows)) if t is not None), None),
-            tokens_per_s=_newest(rows, "tokens_per_s"),
-            eta_s=_seconds_left(rows, status),
-            started=started,
-            seconds=max(0.0, ended - started) if ended is not None and started is not None else None,
-            size_bytes=folder_bytes(self.path),
-        )
-
-
-def best_validation(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The line with the lowest validation figure (bits a byte, or nats where no line has those); empty where none has any."""
-    for key in ("val_bits_per_byte", "val_loss"):
-        measured = [row for row in rows if finite(row.get(key)) is not None]
-        if measured:
-            return min(measured, key=lambda row: row[key])
-    return {}
+        digest = Digest()
+        digest.see(self.metrics())
+        return digest.summary(self.status(), self.started(), folder_bytes(self.path))
 
 
 def looks_like_run(path: Path) -> bool:
@@ -241,35 +183,6 @@ def log_line(line: bytes) -> str:
     """A line of a log as text; of a line that was drawn over itself with carriage returns, what was drawn last."""
     parts = [part for part in line.decode("utf-8", "replace").split("\r") if part]
     return parts[-1] if parts else ""
-
-
-def _seconds_left(rows: list[dict[str, Any]], status: RunStatus) -> float | None:
-    """From the pace of the last lines; gaps (a pause, a night between two starts) do not count."""
-    if status.state != "running" or status.step is None or not status.total_steps:
-        return None
-    recent = rows[-_RECENT:]
-    gaps = [
-        (b["time"] - a["time"], b["step"] - a["step"])
-        for a, b in itertools.pairwise(recent)
-        if b["step"] > a["step"] and finite(a["time"]) is not None and finite(b["time"]) is not None
-    ]
-    if not gaps:
-        return None
-    usual = sorted(seconds / steps for seconds, steps in gaps)[len(gaps) // 2]
-    kept = [(seconds, steps) for seconds, steps in gaps if seconds <= 30 + 10 * usual * steps]
-    pace = sum(seconds for seconds, _ in kept) / max(1, sum(steps for _, steps in kept))
-    return max(0.0, pace * (status.total_steps - status.step)) if pace >= 0 else None
-
-
-def _newest(rows: list[dict[str, Any]], key: str) -> float | None:
-    """The last value of that name, NaN and infinities too: a run that has gone wrong must show it."""
-    found = next((row[key] for row in reversed(rows) if key in row), None)
-    return found if isinstance(found, float) else finite(found)
-
-
-def _numbers_only(row: dict[str, Any]) -> dict[str, Any]:
-    row = {key: _NOT_FINITE.get(value, value) if type(value) is str else value for key, value in row.items()}
-    return {key: value for key, value in row.items() if type(value) in NUMBERS}
 
 
 def _changed(path: Path) -> float | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from engine.errors import UsageError
 from engine.growing_files import GrowingFile
+from engine.run_digest import Summary
 from engine.run_status import RunStatus
-from engine.run_view import RunView, Summary, find_run, list_runs, log_line
+from engine.run_view import RunView, find_run, list_runs, log_line
 from tinytales_tui import paths
 from tinytales_tui.curve import draw_curve
 from tinytales_tui.figures import duration, facts, fitting_table, short_count, short_duration, size
