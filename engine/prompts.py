@@ -33,6 +33,14 @@ class PromptStyle:
         return cls(data["name"], bool(data.get("start_with_end")))
 
 
+def split_sample_prompt(text: str) -> tuple[Ending | None, str]:
+    """A sample prompt of a training run: (`happy` or `sad`, the topic) for `sad: a lost dog`, else (None, the opening)."""
+    head, _, topic = text.partition(":")
+    if head in ("happy", "sad") and topic.strip():
+        return head, topic.strip()  # type: ignore[return-value]
+    return None, text
+
+
 def story_prompt(topic: str, ending: Ending) -> str:
     """The story prompt, exactly as the models were tuned on it; the story follows its last newline."""
     return f"Write a story about: {topic}\nWith: {ending} ending\n\n### Story:\n"

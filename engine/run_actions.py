@@ -13,16 +13,27 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from engine import files
 from engine.errors import TinyTalesError, UsageError
+from engine.run_status import RunStatus
 from engine.run_view import CheckpointInfo, RunView, looks_like_run
 from engine.runs import REQUESTS, Request
 
 _DELETED = ".tinytales-deleted"
+Which = Literal["best", "latest"] | int
+"""Which checkpoint: the best, the newest, or the one of a step."""
+
+
+class MoreStepsNeeded(UsageError):
+    """The run has done all the steps it would have."""
+
+
+class DestinationExists(UsageError):
+    """An empty folder or another checkpoint stands where an export is to go; `force` replaces it."""
 
 
 def request(run: RunView, kind: Request) -> None:
@@ -34,17 +45,8 @@ def request(run: RunView, kind: Request) -> None:
     if kind not in REQUESTS:
         raise UsageError(f"A run can be asked to {', '.join(REQUESTS)}, not to {kind}.")
     status = run.status()
-    if not status.alive:
-        stands = {"stale": "its process is gone", "unknown": "nothing is known of its process"}.get(
-            status.state, f"it has {status.state}"
-        )
-        raise UsageError(f"{run.name} is not being trained now ({stands}), so it cannot {_VERBS[kind]}.")
-    if status.state == "stopping" and kind != "stop":
-        raise UsageError(f"{run.name} is stopping already, so it cannot {_VERBS[kind]}.")
-    if kind == "pause" and status.state == "paused":
-        raise UsageError(f"{run.name} is paused already.")
-    if kind == "resume" and status.state != "paused":
-        raise UsageError(f"{run.name} is not paused; it is {status.state}.")
+    if refused := why_not(run.name, status, kind):
+        raise UsageError(refused)
     if kind == "stop" and status.state == "stopping":
         return  # a request that nobody takes any more would stop the run's next start
     try:
@@ -55,18 +57,70 @@ def request(run: RunView, kind: Request) -> None:
         raise TinyTalesError(f"The request cannot be left in {run.path / 'requests'}: {_reason(error)}.") from error
 
 
-_VERBS: dict[str, str] = {
+def why_not(name: str, status: RunStatus, kind: Request) -> str | None:
+    """Why a run that stands like this can be asked nothing of that kind, as a sentence; None where it can."""
+    if not status.alive:
+        stands = {"stale": "its process is gone", "unknown": "nothing is known of its process"}.get(
+            status.state, f"it has {status.state}"
+        )
+        return f"{name} is not being trained now ({stands}), so it cannot {VERBS[kind]}."
+    if status.state == "stopping" and kind != "stop":
+        return f"{name} is stopping already, so it cannot {VERBS[kind]}."
+    if kind == "pause" and status.state == "paused":
+        return f"{name} is paused already."
+    if kind == "resume" and status.state != "paused":
+        return f"{name} is not paused; it is {status.state}."
+    return None
+
+
+VERBS: dict[Request, str] = {
     "stop": "be stopped",
     "pause": "be paused",
     "resume": "go on",
     "checkpoint": "write a checkpoint",
     "sample": "write a sample",
 }
+"""What a run cannot do, after `it cannot`."""
 
 
 def requested(run: RunView, kind: Request) -> bool:
     """Whether a request is still waiting to be taken."""
     return (run.path / "requests" / kind).exists()
+
+
+def results(run: RunView, kind: Request) -> list[dict[str, Any]]:
+    """What the run has told so far that answers requests of a kind: sample stories, or its events of that name.
+
+    The best checkpoint, which is written after a validation, answers nobody.
+    """
+    if kind == "sample":
+        return run.samples()
+    return [row for row in run.events() if row["event"] == kind and row.get("best") is not True]
+
+
+def check_can_start(run: RunView, changes: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where a run's trainer cannot be started again with these changes of its settings.
+
+    `MoreStepsNeeded`, where it has done all its steps.
+    """
+    status = run.status()
+    if status.alive:
+        raise UsageError(f"{run.name} is {status.state} already.")
+    settings = run.settings
+    if not settings:
+        raise UsageError(f"{run.path / 'config.json'} is missing or damaged, so {run.name} cannot go on.")
+    steps, done = changes.get("steps", settings.get("steps")), status.step
+    if isinstance(steps, int) and done and steps <= done and (status.state == "finished" or "steps" in changes):
+        raise MoreStepsNeeded(f"{run.name} has done {done:,} steps already; give it more, as in --set steps={2 * done}.")
+
+
+def wait_until_free(run: RunView) -> None:
+    """Wait a few seconds for a process that has said its last word to let go of the run; `UsageError` where one holds on."""
+    try:
+        with _nobody_else(run):
+            pass
+    except OSError as error:
+        raise TinyTalesError(f"The run's folder {run.path} cannot be written: {_reason(error)}.") from error
 
 
 def wait_for(run: RunView, predicate: Callable[[RunView], bool], timeout: float | None = None, every: float = 0.2) -> bool:
@@ -107,7 +161,7 @@ def delete_run(run: RunView) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def choose_checkpoint(run: RunView, which: Literal["best", "latest"] | int) -> CheckpointInfo:
+def choose_checkpoint(run: RunView, which: Which) -> CheckpointInfo:
     """The best checkpoint, the newest, or the one of a given step; raises `UsageError`, with what there is, where it is not there."""
     found = run.checkpoints()
     if not found:
@@ -126,11 +180,16 @@ def choose_checkpoint(run: RunView, which: Literal["best", "latest"] | int) -> C
 
 
 def export_run(
-    run: RunView, destination: Path, which: Literal["best", "latest"] | int = "best", force: bool = False
+    run: RunView,
+    destination: Path,
+    which: Which = "best",
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> CheckpointInfo:
     """Copy a checkpoint to a folder of its own, whole or not at all, and return which one it was.
 
-    Something that stands at the destination is only replaced with `force`, and then only an empty folder or another checkpoint. Raises
+    Something that stands at the destination is only replaced with `force` (`DestinationExists` without), and then only an empty folder
+    or another checkpoint. `progress` is told of each piece how many bytes it had; what it raises breaks the copying off. Raises
     `UsageError` for a destination that cannot be meant, `TinyTalesError` where the disk says no.
     """
     chosen = choose_checkpoint(run, which)
@@ -142,7 +201,7 @@ def export_run(
         raise TinyTalesError(f"{destination} cannot be written: {_reason(error)}.") from error
     old = aside.with_suffix(".old")
     try:
-        _copy_steady(chosen.path, aside)
+        _copy_steady(chosen.path, aside, progress)
         if destination.exists():
             destination.rename(old)
         aside.rename(destination)
@@ -163,20 +222,24 @@ def _check_destination(run: RunView, destination: Path, force: bool) -> None:
         raise UsageError(f"{destination} lies inside the run or around it; choose a folder elsewhere.")
     if not os.path.lexists(destination):
         return
-    if not force:
-        raise UsageError(f"{destination} is there already; choose another name, or say --force to replace it.")
     checkpoint = destination.is_dir() and (destination / "tinytales.json").is_file()
     empty = destination.is_dir() and not any(destination.iterdir())
-    if destination.is_symlink() or not (checkpoint or empty):
+    replaceable = (checkpoint or empty) and not destination.is_symlink()
+    if not replaceable and not force:
+        raise UsageError(f"{destination} is there already and is not a checkpoint; choose another name.")
+    if not replaceable:
         raise UsageError(f"{destination} is not a checkpoint, so it is not replaced; choose another name.")
+    if not force:
+        raise DestinationExists(f"{destination} is there already; choose another name, or say --force to replace it.")
 
 
-def _copy_steady(source: Path, target: Path) -> None:
+def _copy_steady(source: Path, target: Path, progress: Callable[[int], None] | None) -> None:
     """Copy a checkpoint's files; again from the start if the trainer put another one in its place meanwhile."""
+    hook = {"progress": progress} if progress else {}
     for _ in range(5):
         before = source.stat().st_ino
         try:
-            _copy_folder(source, target)
+            _copy_folder(source, target, **hook)
         except FileNotFoundError:
             if source.exists() and source.stat().st_ino == before:
                 raise
@@ -190,15 +253,17 @@ def _copy_steady(source: Path, target: Path) -> None:
     raise TinyTalesError(f"{source} is being replaced again and again; try once more in a moment.")
 
 
-def _copy_folder(source: Path, target: Path) -> None:
+def _copy_folder(source: Path, target: Path, progress: Callable[[int], None] = lambda count: None) -> None:
     for path in sorted(source.iterdir()):
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):
             (target / path.name).mkdir()
-            _copy_folder(path, target / path.name)
+            _copy_folder(path, target / path.name, progress)
         elif stat.S_ISREG(mode):
             with open(path, "rb") as read, open(target / path.name, "wb") as written:
-                shutil.copyfileobj(read, written, 1 << 20)
+                while piece := read.read(1 << 20):
+                    written.write(piece)
+                    progress(len(piece))
                 written.flush()
                 os.fsync(written.fileno())
         else:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.app import App, ScreenStackError, SystemCommand
@@ -50,7 +51,15 @@ class Pane:
 
 _NO_COMMANDS = {"write.leave", "write.page_up", "write.page_down"}
 """Bindings that only make sense as a key."""
-PANES = (Pane("write", "Write", "f2", WriteScreen),)
+
+
+def _train_screen() -> Screen:
+    from tinytales_tui.train.screen import TrainScreen  # with numpy: nobody waits for it before the pane is opened
+
+    return TrainScreen()
+
+
+PANES = (Pane("write", "Write", "f2", WriteScreen), Pane("train", "Train", "f3", _train_screen))
 """The panes, in the order of their keys."""
 
 
@@ -103,6 +112,8 @@ class TinyTalesApp(App[None]):
         )
         self._settings_saved = self.ui
         self._settings_trouble = False
+        if self.options.pane is not None:
+            self.DEFAULT_MODE = self.options.pane
 
     @property
     def pane_names(self) -> Sequence[tuple[str, str, str]]:
@@ -220,6 +231,17 @@ class TinyTalesApp(App[None]):
             self.switch_mode(name)
         elif isinstance(self.screen, WriteScreen):
             self.screen.page.focus()
+
+    def write_with(self, source: Path, words: str) -> None:
+        """Hold another checkpoint from now on, and go to where stories are written."""
+        self.switch_mode("write")
+
+        async def load() -> None:
+            self.say(f"Writing with {words}.")
+            with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
+                await self.engine.hold(str(source))
+
+        self.run_worker(load(), group="engine")
 
     def action_help(self) -> None:
         from tinytales_tui.widgets.help_screen import HelpScreen, sections_for

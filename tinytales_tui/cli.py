@@ -18,6 +18,7 @@ from engine.version import __version__
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
+from tinytales_tui.watch_commands import watch
 
 app = typer.Typer(
     name="tinytales-tui",
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 app.add_typer(runs_app)
 app.add_typer(data_app)
+app.command()(watch)
 
 _LIMITS = ranges(SamplingSettings)
 _STORY, _SAMPLING, _OUTPUT, _ENGINE, _SCREEN = "The story", "Sampling", "Output", "Engine", "The app's screen"

@@ -119,6 +119,24 @@ class EngineClient:
             loaded = self._loaded
         await asyncio.shield(loaded)
 
+    async def hold(self, source: str | None) -> None:
+        """Have the worker hold another checkpoint, after ending a story under way.
+
+        Where that cannot be read (`EngineUnavailable`), the one that was held stays.
+        """
+        with contextlib.suppress(EngineUnavailable):
+            await self.ready()
+        await self.quiet()
+        before, held = self.load, self._loaded
+        self.load, self._loaded = dataclasses.replace(before, source=source), None
+        try:
+            await self.ready()
+        except EngineUnavailable:
+            self.load = before
+            if self.pid is not None:
+                self._loaded = held
+            raise
+
     def new_id(self) -> int:
         """An id for the next generation, so that its events are known before they come."""
         return next(self._ids)

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.watching.feed import Feed
+
+
+@dataclass(frozen=True)
+class WatchTarget:
+    """Runs or logs that were named to be watched, the first of them to be opened."""
+
+    feeds: tuple[Feed, ...]
 
 
 @dataclass(frozen=True)
@@ -24,3 +35,9 @@ class AppOptions:
     """False leaves the mouse to the terminal, for its own selecting and pasting."""
     worker_command: tuple[str, ...] = ()
     """Command line of the engine worker, such as `ssh host python -m engine.worker`; empty: the one of this installation."""
+    pane: str | None = None
+    """The pane to begin with; None: the first."""
+    watch: WatchTarget | None = None
+    """What the Train pane opens; None: the runs of this program, the newest one that is being trained first."""
+    readonly: bool = False
+    """Runs can be looked at only."""

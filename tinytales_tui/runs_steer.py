@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from engine.errors import UsageError
-from engine.run_actions import Request, delete_run, export_run, request, requested, wait_for
+from engine.run_actions import (
+    Request,
+    Which,
+    check_can_start,
+    delete_run,
+    export_run,
+    request,
+    requested,
+    results,
+    wait_for,
+)
 from engine.run_status import ENDED_STATES
 from engine.run_view import RunView, find_run, folder_bytes
 from tinytales_tui import paths
@@ -33,7 +43,7 @@ _ASKED = {
 def ask(kind: Request, name: str | None, wait: bool) -> int:
     """Leave a request; with `wait`, come back when it has been carried out (1 where the run ended without)."""
     run = chosen(name, newest=False)
-    before = _done_so_far(run, kind)
+    before = len(results(run, kind))
     request(run, kind)
     note(f"{one_line(run.name, 200)} is {_ASKED[kind]}.")
     if not wait:
@@ -44,8 +54,8 @@ def ask(kind: Request, name: str | None, wait: bool) -> int:
     if kind == "pause":
         wait_for(run, lambda run: run.status().state == "paused" or not run.status().alive)
         return _tell_end(run, run.status().state == "paused")
-    wait_for(run, lambda run: (_done_so_far(run, kind) > before and not requested(run, kind)) or not run.status().alive)
-    if _done_so_far(run, kind) <= before:
+    wait_for(run, lambda run: (len(results(run, kind)) > before and not requested(run, kind)) or not run.status().alive)
+    if len(results(run, kind)) <= before:
         return _tell_end(run, False)
     _put_result(run, kind, before)
     return DONE
@@ -55,8 +65,7 @@ def resume_run(name: str, foreground: bool, changes: list[str]) -> int:
     """Let a run go on: a paused one by a request, any other by starting the trainer again."""
     run = find_run(paths.runs_folder(), name)
     values = parse_changes(changes)
-    status = run.status()
-    if status.state == "paused":
+    if run.status().state == "paused":
         if foreground or values:
             raise UsageError(
                 f"{run.name} is paused in the background and goes on there as it is; to change it, stop it first "
@@ -65,13 +74,7 @@ def resume_run(name: str, foreground: bool, changes: list[str]) -> int:
         request(run, "resume")
         note(f"{one_line(run.name, 200)} is {_ASKED['resume']}.")
         return DONE
-    if status.alive:
-        raise UsageError(f"{run.name} is {status.state} already.")
-    if not run.settings:
-        raise UsageError(f"{run.path / 'config.json'} is missing or damaged, so {run.name} cannot go on.")
-    steps, done = values.get("steps", run.settings.get("steps")), status.step
-    if isinstance(steps, int) and done and steps <= done and (status.state == "finished" or "steps" in values):
-        raise UsageError(f"{run.name} has done {done:,} steps already; give it more, as in --set steps={2 * done}.")
+    check_can_start(run, values)
     if values:
         _change_settings(run.path, values)
     if foreground:
@@ -106,7 +109,7 @@ def export_checkpoint(name: str, destination: Path, best: bool, latest: bool, st
     if best + latest + (step is not None) > 1:
         raise UsageError("Choose one of --best, --latest and --step.")
     run = find_run(paths.runs_folder(), name)
-    which: Literal["best", "latest"] | int = step if step is not None else "latest" if latest else "best"
+    which: Which = step if step is not None else "latest" if latest else "best"
     done = export_run(run, destination, which, force)
     at = f" (step {done.step:,})" if done.step is not None and done.best else ""
     note(f"{done.name}{at} of {one_line(run.name, 200)}, {size(done.bytes)}, copied to:")
@@ -114,19 +117,13 @@ def export_checkpoint(name: str, destination: Path, best: bool, latest: bool, st
     return DONE
 
 
-def _done_so_far(run: RunView, kind: Request) -> int:
-    """How many results of a request's kind the run has told of."""
-    if kind == "sample":
-        return len(run.samples())
-    return sum(row["event"] == kind for row in run.events())
-
-
 def _put_result(run: RunView, kind: Request, before: int) -> None:
+    rows = results(run, kind)[before:]
     if kind == "sample":
-        for at, row in enumerate(run.samples()[before:]):
+        for at, row in enumerate(rows):
             put(("\n" if at else "") + one_line(str(row.get("prompt", "")), 200) + "\n" + safe_text(row["story"]).strip())
         return
-    for row in [row for row in run.events() if row["event"] == kind][before:]:
+    for row in rows:
         put(str(run.path / str(row.get("folder", ""))))
 
 

@@ -24,6 +24,9 @@ RECOMMENDED = "recommended"
 CUSTOM = "custom"
 """The sliders stand where a person put them."""
 PRESETS = (RECOMMENDED, *SAMPLING_PRESETS, CUSTOM)
+ALERT_KINDS = ("failed", "stale", "finished", "warning")
+"""What about a training run may be told at once; a run that ended because somebody asked counts as finished."""
+NOTIFICATIONS = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,26 @@ class UiSettings:
     """Whether the panel with the sliders is open where the screen is wide enough for it."""
     save_format: str = "md"
     """`md`, `txt` or `json`."""
+    alert_toast: bool = True
+    """Whether news of a training run is said in the corner of the screen."""
+    alert_bell: bool = True
+    """Whether the terminal rings for it."""
+    alert_notification: str = "auto"
+    """Whether the terminal is asked for a notification of the desktop; `auto`: where it is known to show them."""
+    alert_kinds: tuple[str, ...] = ALERT_KINDS
+    """Which news, of `ALERT_KINDS`."""
 
     def __post_init__(self) -> None:
         self._one_of("preset", PRESETS)
         self._one_of("ending", ("happy", "sad", "none"))
         self._one_of("save_format", ("md", "txt", "json"))
+        self._one_of("alert_notification", NOTIFICATIONS)
         for name, kinds in (
             ("theme", str),
             ("seed_locked", bool),
             ("panel", bool),
+            ("alert_toast", bool),
+            ("alert_bell", bool),
             ("ascii", bool | None),
             ("low_bandwidth", bool | None),
         ):
@@ -62,6 +76,11 @@ class UiSettings:
                 raise UsageError(f"{name} cannot be {getattr(self, name)!r}.")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise UsageError(f"seed cannot be {self.seed!r}.")
+        kinds = self.alert_kinds
+        if not isinstance(kinds, list | tuple) or not all(kind in ALERT_KINDS for kind in kinds):
+            raise UsageError(f"alert_kinds must be some of {', '.join(ALERT_KINDS)}, not {kinds!r}.")
+        # A file has a list, in any order; equal settings must be equal.
+        object.__setattr__(self, "alert_kinds", tuple(kind for kind in ALERT_KINDS if kind in kinds))
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         if getattr(self, name) not in choices:

@@ -1,42 +1,28 @@
 """The command `train`: from a recipe and what is changed of it to a run that goes on by itself.
 
-No Textual, and torch only where it trains in this process.
-
-Whatever can be refused without torch is refused before anything is written: an unknown recipe or setting, data that are not there, a
-checkpoint whose files are cut off.
+What is asked for is checked and completed by `run_plan`, as it is for the form on the screen. No Textual, and torch only where it trains
+in this process.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import UsageError
-from tinytales_tui.changes import parse_changes, setting_options
 from tinytales_tui.output import note
 from tinytales_tui.output import quiet as silent
+from tinytales_tui.run_plan import RunRequest, planned_settings, run_folder
 
 if TYPE_CHECKING:
     from engine.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class TrainOptions:
-    """What a person asked for."""
+class TrainOptions(RunRequest):
+    """What a person asked for on the command line."""
 
-    data: Sequence[str]
-    recipe: str
-    name: str | None
-    start_from: str | None
-    changes: Sequence[str]
-    """`KEY=VALUE` texts."""
-    others: Sequence[str]
-    """Settings given as options of their own: `--steps 500 --compile`."""
     foreground: bool
     start: bool
     dry_run: bool
@@ -46,22 +32,14 @@ class TrainOptions:
 
 def run_train(options: TrainOptions) -> int:
     """Make a run and start it; prints the run's name (in the foreground, the folder of its best checkpoint) on standard output."""
-    from engine.training.recipes import load_recipe
-
     say = silent if options.quiet else note
-    values = parse_changes(list(options.changes)) | setting_options(options.others)
-    if options.start_from:
-        values["start_from"] = options.start_from
-    if options.data:
-        values["data"] = list(options.data)
-    settings = _resolved(load_recipe(options.recipe, values))
+    settings = planned_settings(options)
     if options.dry_run:
         return _estimate(settings, options, say)
     from engine.training import launch
-    from tinytales_tui import paths
 
-    name = _name(options)
-    folder = paths.runs_folder() / name
+    folder = run_folder(options)
+    name = folder.name
     launch.create(folder, settings)
     if not options.start:
         say(f"The run {name} is ready. Start it on each machine with:")
@@ -113,62 +91,6 @@ def list_recipes() -> int:
     for name in recipe_names():
         print(f"{name:<14} {about_recipe(name)}")
     return 0
-
-
-def _name(options: TrainOptions) -> str:
-    name = options.name or f"{Path(options.recipe).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if Path(name).name != name or name.startswith(".") or len(name.encode()) > 200 or not name.isprintable():
-        raise UsageError(f"{name!r} cannot be the name of a run; leave out slashes and a leading dot, and keep it short.")
-    return name
-
-
-def _resolved(settings: TrainSettings) -> TrainSettings:
-    """The settings with absolute paths, after a look at whether what they name is there."""
-    from dataclasses import replace
-
-    from engine.checkpoints.glance import folder_of, glance
-    from engine.data.prepare import open_tokenizer
-    from engine.data.shards import UNFINISHED, Shards, is_prepared
-    from engine.data.sources import open_sources
-    from engine.tokenizer import tokenizer_sha256
-    from tinytales_tui import paths
-
-    if not settings.data:
-        raise UsageError("There is nothing to train on: name story files or prepared data with --data, or say --data storybook.")
-    data = tuple(_absolute(text) for text in settings.data)
-    if any(is_prepared(Path(text)) or (Path(text) / UNFINISHED).exists() for text in data):
-        if len(data) > 1:
-            raise UsageError("Prepared data are trained on alone; name one folder of them, and nothing else, with --data.")
-        shards = Shards.open(Path(data[0]))
-    else:
-        shards = None
-        open_sources(data)
-        if settings.tokenizer not in ("gpt2", "bpe"):
-            open_tokenizer(settings.tokenizer)
-            settings = replace(settings, tokenizer=str(Path(settings.tokenizer).expanduser().absolute()))
-    if not settings.start_from:
-        settings.model_config(settings.vocab_size)
-        return replace(settings, data=data)
-    run = paths.runs_folder() / settings.start_from
-    named = not Path(settings.start_from).exists() and Path(settings.start_from).name == settings.start_from and run.is_dir()
-    source = glance(str(run) if named else settings.start_from)  # a run may be called by its name
-    folder = folder_of(source)
-    if shards and folder and tokenizer_sha256(open_tokenizer(str(folder))) != shards.tokenizer_sha256:
-        raise UsageError(
-            f"{data[0]} was prepared for another vocabulary ({shards.manifest['tokenizer']['name']}) than that of "
-            f"{settings.start_from}; prepare it again with --tokenizer {settings.start_from}."
-        )
-    return replace(settings, data=data, start_from=source)
-
-
-def _absolute(text: str) -> str:
-    from tinytales_tui import paths
-
-    path = Path(text).expanduser() if text.startswith("~") else Path(text)
-    if path.exists() or any(mark in text for mark in "*?["):
-        return str(path.absolute())
-    own = paths.data_sets_folder() / text
-    return str(own) if Path(text).name == text and own.is_dir() else text  # the name of data that were prepared here
 
 
 def _estimate(settings: TrainSettings, options: TrainOptions, say: Any) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from engine.checkpoints import Checkpoint
 from engine.generation import generate
+from engine.prompts import split_sample_prompt
 from engine.protocol import Finished, Token
 from engine.settings import GenerationRequest, SamplingSettings
 from engine.training.settings import TrainSettings
@@ -19,13 +20,13 @@ def write_samples(checkpoint: Checkpoint, settings: TrainSettings) -> Iterator[t
     checkpoint.network.eval()
     sampling = SamplingSettings(temperature=0.8, top_k=50, seed=settings.seed, max_tokens=200)
     for text in settings.sample_prompts:
-        head, _, topic = text.partition(":")
-        if head in ("happy", "sad") and topic.strip():
-            if checkpoint.prompt_style.name != "topic-ending":
-                continue
-            request = GenerationRequest(topic=topic.strip(), ending=head, sampling=sampling)  # type: ignore[arg-type]
+        ending, words = split_sample_prompt(text)
+        if ending is not None and checkpoint.prompt_style.name != "topic-ending":
+            continue
+        if ending is not None:
+            request = GenerationRequest(topic=words, ending=ending, sampling=sampling)
         else:
-            request = GenerationRequest(opening=text, sampling=sampling)
+            request = GenerationRequest(opening=words, sampling=sampling)
         story = "".join(event.text for event in generate(checkpoint, request) if isinstance(event, Token | Finished))
         yield text, story
     checkpoint.network.train()

@@ -98,11 +98,13 @@ class RunFeed(Feed):
         if self._full != (self.table is not None):
             self._begin_again()
         now = time.monotonic()
-        if now >= self._status_due or self.status.alive or self._metrics.behind:
+        status = self.status
+        if now >= self._status_due or status.alive or self._metrics.behind:
             self._status_due = now + ENDED_STATUS_EVERY
-            self.status = read_status(self.path)
+            status = read_status(self.path)
         more = self._read_metrics()
         self._read_events()
+        self.status = status  # after the events: whoever sees a state can see what led to it
         if now >= self._size_due and not more:
             self._size_due = now + SIZE_EVERY
             self._size = folder_bytes(self.path)
