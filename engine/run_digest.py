@@ -51,9 +51,8 @@ class Digest:
     def __init__(self) -> None:
         self._recent: deque[dict[str, Any]] = deque(maxlen=_RECENT)
         self._newest: dict[str, Any] = {}
-        self._best: dict[str, dict[str, Any]] = {}
-        self.went_back = False
-        """The run did steps again that the best line came from: what was gathered before no longer holds, and has to be read again."""
+        self._best: dict[str, list[dict[str, Any]]] = {"val_bits_per_byte": [], "val_loss": []}
+        """Each line that was the best when it came: where a run goes back, the best of the steps before is the last one left."""
 
     def see(self, rows: Sequence[dict[str, Any]]) -> None:
         """Take in lines as they were read; those without a step and a time, and what is no number in them, do not count."""
@@ -79,16 +78,15 @@ class Digest:
                     break
 
     def _see_validation(self, row: dict[str, Any]) -> None:
-        for key in ("val_bits_per_byte", "val_loss"):
+        for key, records in self._best.items():
             value = finite(row.get(key))
-            if value is not None and (key not in self._best or value < self._best[key][key]):
-                self._best[key] = row
+            if value is not None and (not records or value < records[-1][key]):
+                records.append(row)
 
     def _go_back(self, step: int) -> None:
-        while self._recent and self._recent[-1]["step"] >= step:
-            self._recent.pop()
-        if any(row["step"] >= step for row in self._best.values()):
-            self.went_back = True
+        for rows in (self._recent, *self._best.values()):
+            while rows and rows[-1]["step"] >= step:
+                rows.pop()
 
     @property
     def last(self) -> dict[str, Any]:
@@ -98,7 +96,7 @@ class Digest:
     @property
     def best(self) -> dict[str, Any]:
         """The line with the lowest validation figure: bits a byte, or nats where no line has those; empty where none has any."""
-        return self._best.get("val_bits_per_byte") or self._best.get("val_loss") or {}
+        return next((records[-1] for records in self._best.values() if records), {})
 
     def pace(self) -> float | None:
         """Seconds a step lately; gaps (a pause, a night between two starts, a clock that was set) do not count."""

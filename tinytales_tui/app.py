@@ -73,7 +73,7 @@ class TinyTalesApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (72, "-normal"), (110, "-wide")]
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS = [
-        Binding("f1", "help", "Help", id="app.help", tooltip="Show these keys"),
+        Binding("f1", "help", "Help", id="app.help", priority=True, tooltip="Show these keys"),
         Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True, tooltip="Quit; the story is kept and offered again"),
         Binding("ctrl+p", "command_palette", "Commands", show=False, id="app.commands", priority=True),
         *(
@@ -91,6 +91,8 @@ class TinyTalesApp(App[None]):
         self.ascii = looks.ascii
         self.low_bandwidth = looks.low_bandwidth
         self._plain: list[LineFilter] = []
+        if self.options.pane is not None:
+            self.DEFAULT_MODE = self.options.pane
         super().__init__()
         if self.no_color:
             self._plain.append(NoColor())
@@ -112,8 +114,6 @@ class TinyTalesApp(App[None]):
         )
         self._settings_saved = self.ui
         self._settings_trouble = False
-        if self.options.pane is not None:
-            self.DEFAULT_MODE = self.options.pane
 
     @property
     def pane_names(self) -> Sequence[tuple[str, str, str]]:
@@ -247,7 +247,9 @@ class TinyTalesApp(App[None]):
         from tinytales_tui.widgets.help_screen import HelpScreen, sections_for
 
         pane = next((pane.words for pane in PANES if pane.id == self.current_mode), "")
-        if not isinstance(self.screen, HelpScreen):
+        if isinstance(self.screen, HelpScreen):
+            self.screen.dismiss()
+        else:
             self.push_screen(HelpScreen(sections_for(self.screen, pane)))
 
     def get_system_commands(self, screen: Screen) -> Iterable[SystemCommand]:

@@ -28,6 +28,8 @@ LOOK_EVERY = 0.5
 STALE_FOR = 15.0
 """Seconds for which a run whose process may live must look stale before it counts as gone: after a computer has slept, the next sign of
 life comes within a few."""
+TELL_WITHIN = 2.0
+"""Seconds within which the kind of a log that came through a pipe is told, once it is closed."""
 _UNTIL = "finished, failed, stale or step:N, as in --until step:5000"
 
 
@@ -105,9 +107,8 @@ def open_target(target: str | None, columns: str | None = None) -> Feed:
     if looks_like_run(path):
         return _of_run(path, columns)
     if os.path.lexists(path) or os.sep in target or target.startswith((".", "~")):
-        from engine.watching.foreign.opening import open_feed
-
         from engine.watching.foreign.names import Columns
+        from engine.watching.foreign.opening import open_feed
 
         return open_feed(path, Columns.parse(columns) if columns else None)
     try:
@@ -127,9 +128,8 @@ def _of_pipe(columns: str | None) -> Feed:
 
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise UsageError("- reads a log from a pipe, as in: train.py | tinytales-tui watch -")
-    from engine.watching.foreign.opening import open_feed
-
     from engine.watching.foreign.names import Columns
+    from engine.watching.foreign.opening import open_feed
     from engine.watching.foreign.pipe import copy_pipe
 
     chosen_columns = Columns.parse(columns) if columns else None
@@ -138,23 +138,38 @@ def _of_pipe(columns: str | None) -> Feed:
 
 def _read_all(feed: Feed) -> None:
     """Read what there is; of a pipe, until it is closed."""
+    pipe = _PipeEnd(feed)
     while True:
-        closed = _pipe_closed(feed)  # asked before reading, so that nothing that came last is missed
+        pipe.look()
         while feed.poll():
             pass
-        if closed is not False:
+        if not pipe.is_pipe or pipe.over:
             return
         time.sleep(0.05)
 
 
-def _pipe_closed(feed: Feed) -> bool | None:
-    """Whether the pipe that a feed reads has come to its end; None for what is no pipe."""
-    if isinstance(feed, RunFeed):
-        return None
-    from engine.watching.foreign.pipe import copy_at
+class _PipeEnd:
+    """Whether the pipe that a feed reads has come to its end, and all of it has been read."""
 
-    copy = copy_at(feed.path)
-    return copy.ended if copy is not None else None
+    def __init__(self, feed: Feed) -> None:
+        self._feed, self._copy, self._ended_at = feed, None, None
+        if not isinstance(feed, RunFeed):
+            from engine.watching.foreign.pipe import copy_at
+
+            self._copy = copy_at(feed.path)
+        self.is_pipe = self._copy is not None
+
+    def look(self) -> None:
+        """To be asked before reading, so that nothing that came last is missed."""
+        if self._copy is not None and self._copy.ended and self._ended_at is None:
+            self._ended_at = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        if self._ended_at is None:
+            return False
+        read = self._feed.table is not None and len(self._feed.table) > 0
+        return read or time.monotonic() - self._ended_at > TELL_WITHIN
 
 
 # Waiting
@@ -184,8 +199,9 @@ def _wait(feed: Feed, goal: Goal, timeout: float | None, say: Callable[[str], No
 
     name = one_line(feed.name, 80)
     begun, told, stale_since = time.monotonic(), None, None
+    pipe = _PipeEnd(feed)
     while True:
-        closed = _pipe_closed(feed)
+        pipe.look()
         while feed.poll():
             if timeout is not None and time.monotonic() - begun >= timeout:
                 break
@@ -200,7 +216,7 @@ def _wait(feed: Feed, goal: Goal, timeout: float | None, say: Callable[[str], No
         stale_since = (stale_since or time.monotonic()) if status.state == "stale" else None
         gone = stale_since is not None and (_process_gone(feed) or time.monotonic() - stale_since >= STALE_FOR)
         came = _came(feed, goal, gone)
-        if closed and not came:  # no more will ever come
+        if pipe.over and not came:  # no more will ever come
             came = goal.state == "stale"
         if came is None and timeout is not None and time.monotonic() - begun >= timeout:
             say(f"{name}: not {goal.words} within {duration(timeout)}; it is {_standing(feed)}.")

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.run_digest import Summary
 from engine.watching.feed import Feed, RunFeed
+from engine.watching.foreign.pipe import copy_at
 from engine.watching.marks import marks_of
 from engine.watching.table import MetricsTable
 from engine.watching.verdict import Verdict, evidence_of, judge
@@ -34,6 +35,8 @@ from tinytales_tui.text import one_line, safe_text
 EVENTS, SAMPLES, SAMPLE_LINES = 6, 3, 3
 """How many of the last events are shown, of the last samples given as JSON, and lines of the last story shown."""
 JSON_EVENTS = 50
+NARROW = 60
+"""Columns under which events are told without their times."""
 CHART_HEIGHT, CHART_POINTS = 8, 1000
 NO_SUMMARY = Summary(None, None, None, None, None, None, None, None, None, 0)
 
@@ -49,8 +52,11 @@ def put_summary(feed: Feed) -> None:
     for line in textwrap.wrap(f"[{verdict.level}] {_whole_line(verdict.words)}", text_width):
         put(line)
     put("")
-    for line in facts(_facts(feed, summary)):
-        put(line[:text_width])
+    pairs = _facts(feed, summary)
+    gutter = max((len(name) for name, _ in pairs), default=0) + 2
+    for line in facts(pairs):
+        for part in textwrap.wrap(line, text_width, subsequent_indent=" " * gutter):
+            put(part)
     if feed.trouble:
         put(one_line(feed.trouble, text_width))
     lines = chart(feed, min(width, 100), CHART_HEIGHT, detect().unicode)
@@ -73,7 +79,7 @@ def known(feed: Feed) -> dict[str, Any]:
     verdict: Verdict = judge(evidence_of(feed, time.time()))
     with feed.lock:
         last = _last_values(feed.table) if feed.table is not None else {}
-    head = {"name": feed.name, "path": str(feed.path), "kind": feed.kind}
+    head = {"name": feed.name, "path": str(feed.path.absolute()), "kind": feed.kind}
     return head | asdict(status) | summary.to_json() | {
         "verdict": asdict(verdict),
         "usual_step_s": feed.usual_step_s,
@@ -119,9 +125,12 @@ def _points(table: MetricsTable, name: str) -> list[tuple[float, float]]:
 
 
 def _standing(feed: Feed, summary: Summary) -> str:
-    if feed.kind == "run":
-        return standing(feed.status, summary)
     status = feed.status
+    if feed.kind == "run":
+        with feed.lock:  # while a run lives, its figures are ahead of its status, which comes every few seconds
+            reached = int(feed.table.axis("step")[-1]) if feed.table is not None and len(feed.table) else 0
+        ahead = status.alive and status.step is not None and reached > status.step
+        return standing(replace(status, step=reached) if ahead else status, summary)
     at = f", step {status.step:,}" if status.step is not None else ""
     of = f" of {status.total_steps:,} ({status.share or 0:.0%})" if at and status.total_steps else ""
     since = f" for {duration(status.age)}" if status.state == "quiet" and status.age is not None else ""
@@ -155,7 +164,8 @@ def _facts(feed: Feed, summary: Summary) -> list[tuple[str, str]]:
         pairs.append(("size", size(summary.size_bytes)))
     if feed.checkpoints:
         pairs.append(("checkpoints", ", ".join(one_line(found.name, 40) for found in feed.checkpoints[-4:])))
-    pairs.append(("folder" if feed.kind == "run" else "file", paths.shown(feed.path)))
+    if feed.kind == "run" or copy_at(feed.path) is None:  # the file that a pipe is copied into is nobody's business
+        pairs.append(("folder" if feed.kind == "run" else "file", paths.shown(feed.path)))
     return pairs
 
 
@@ -169,7 +179,8 @@ def _put_events(events: Sequence[Mapping[str, Any]], width: int) -> None:
         warning, best = row["event"] == "warning" and row.get("kind"), row.get("best") is True and "best"
         name = str(warning or best or row["event"])
         said = " ".join(str(row[key]) for key in ("message", "folder", "prompt") if isinstance(row.get(key), str))
-        put(one_line_kept(f"  {_clock(row.get('time')):<12}  {at:<12}  {one_line(name, 20):<11}  {one_line(said, 300)}", width))
+        clock = f"{_clock(row.get('time')):<12}  " if width >= NARROW else ""
+        put(one_line_kept(f"  {clock}{at:<12}  {one_line(name, 20):<11}  {one_line(said, 300)}", width))
 
 
 def _put_sample(samples: Sequence[Mapping[str, Any]], width: int) -> None:
@@ -198,7 +209,7 @@ def _last_values(table: MetricsTable) -> dict[str, dict[str, Any]]:
         series = table.series(name)
         if series is not None:
             row = series.rows.stop - 1 if isinstance(series.rows, slice) else int(series.rows[-1])
-            found[name] = {"step": int(steps[row]), "value": series.last}
+            found[name] = {"step": int(steps[row]), "value": float(f"{series.values[-1]:.7g}")}  # as many digits as are kept
     return found
 
 

@@ -49,7 +49,7 @@ def locate(source: str) -> tuple[Path, str]:
         path = path.parent
     if path.is_dir():
         if is_native(path):
-            return path, path.resolve().name
+            return path, _short_name(path)
         if is_native(path / "checkpoints" / "best"):  # a run directory stands for its best checkpoint
             return path / "checkpoints" / "best", path.resolve().name
         raise CheckpointError(f"{source} holds no checkpoint of tinytales-tui (there is no tinytales.json in it).")
@@ -61,3 +61,11 @@ def locate(source: str) -> tuple[Path, str]:
             raise CheckpointError(f"{source} on the Hub is not a checkpoint of tinytales-tui (there is no tinytales.json in it).")
         return folder, source
     raise CheckpointError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
+
+
+def _short_name(folder: Path) -> str:
+    """The folder's name; of a run's checkpoint (`runs/mine/checkpoints/best`) the run's, and which one it is."""
+    folder = folder.resolve()
+    if folder.parent.name == "checkpoints" and (folder.parent.parent / "status.json").is_file():
+        return f"{folder.parent.parent.name} {folder.name}"
+    return folder.name

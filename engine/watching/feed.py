@@ -139,9 +139,6 @@ class RunFeed(Feed):
             for start in range(0, len(rows), 4000):  # the lock is never held for long
                 with self.lock:
                     self.table.add(rows[start : start + 4000])
-        if self._digest.went_back:  # rare: a run did steps again that its best validation came from
-            self._begin_again()
-            return True
         behind = self._metrics.behind
         self.loading = self._metrics.share if behind and self.loading is not None else None
         self.version += bool(rows or restarted)

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from engine.run_status import real, whole
 from engine.training.watchdog import STALL_FACTOR, STALL_SECONDS, WINDOW
 from engine.watching import trends
 from engine.watching.evidence import Evidence
@@ -93,14 +94,14 @@ def paused(e: Evidence) -> Found | None:
     if e.state != "paused":
         return None
     event = e.last_event("paused")
-    since = event.get("time") if event else None
-    lasts = e.now - since if isinstance(since, int | float) and math.isfinite(since) else -1.0
+    since = real(event.get("time")) if event else None
+    lasts = e.now - since if since is not None else -1.0
     return f"paused{f' for {spoken(lasts)}' if lasts >= 0 else ''}{_at(e)}", e.step
 
 
 def starting(e: Evidence) -> Found | None:
     if e.loading is not None and not len(e.train) and e.own and e.state in ("unknown", "running"):
-        return f"reading its figures: {e.loading:.0%}", e.step
+        return f"reading its figures: {100 * e.loading:.0f} %", e.step
     if e.state == "starting":
         return f"starting: reading data and making the model{_at(e, ', goes on from step')}", e.step
     if e.state in LEARNING and not len(e.train) and not len(e.val) and not e.step:
@@ -113,15 +114,21 @@ def starting(e: Evidence) -> Found | None:
 def stalled(e: Evidence) -> Found | None:
     if e.state != "running" or not e.own or e.last_step_at is None:
         return None
-    since = e.now - e.last_step_at
+    since = e.now - max(e.last_step_at, _last_event_at(e))
     usual = f" (usual: {spoken(e.usual_step_s)})" if e.usual_step_s is not None else ""
     warned = e.last_event("warning", "resumed", "started")
-    told = warned is not None and warned.get("kind") == "stalled" and (warned.get("step") or 0) >= (e.here_step or 0)
+    told = warned is not None and warned.get("kind") == "stalled" and (whole(warned.get("step")) or 0) >= (e.here_step or 0)
     if since <= 0 or not (told or since > _patience(e)):
         return None
     if e.step is not None and e.here_step is not None and e.step > e.here_step:
         return None  # steps go on, only their figures are not written yet
     return f"no step for {spoken(since)}{usual}, after step {e.here_step or 0:,}", e.here_step
+
+
+def _last_event_at(e: Evidence) -> float:
+    """Unix time of the last thing that happened beside steps: after a start, a sample or a checkpoint, the waiting begins anew."""
+    times = (real(row.get("time")) for row in reversed(e.events) if row.get("kind") != "stalled")
+    return next((at for at in times if at is not None and at <= e.now), 0.0)
 
 
 def _patience(e: Evidence) -> float:
@@ -193,7 +200,7 @@ def room(e: Evidence) -> Found | None:
         if row.get("event") in ("started", "resumed") and row.get("after") != "pause":
             return None
         if row.get("event") == "warning" and row.get("kind") == "disk":
-            step = row.get("step") if type(row.get("step")) is int else None
+            step = whole(row.get("step"))
             said = row.get("message")
             said = " ".join(said.split()).removeprefix("The disk is nearly full: ") if isinstance(said, str) else ""
             return f"disk nearly full{f' at step {step:,}' if step is not None else ''}{f': {said}' if said else ''}", step

@@ -17,8 +17,8 @@ from engine.watching.evidence import Curve
 RISE_ERRORS, RISE_SHARE = 4.0, 0.10
 """By how many standard errors, and by what share, a mean must lie above an earlier one for the loss to have risen."""
 BLOCK_SMALLEST, BLOCK_LARGEST, BLOCKS = 10, 100, 20
-OVERFIT_COUNT, OVERFIT_SHARE = 3, 0.005
-"""Validations, and the share by which their mean must lie above the best, before anybody speaks of overfitting."""
+OVERFIT_COUNT, OVERFIT_SHARE, OVERFIT_ERRORS = 3, 0.005, 3.0
+"""Validations, and by what share of the best and how many standard errors their mean must lie above it for it to be overfitting."""
 TREND_POINTS, TREND_ERRORS = (500, 2000, 4000), 3.0
 SPIKE_RECENT = 200
 """How many of the last figures are searched for a jump."""
@@ -163,9 +163,20 @@ def overfits_since(train: Curve, val: Curve) -> int | None:
     best = float(val.values[low])
     if len(last) < OVERFIT_COUNT or best <= 0:
         return None
-    rises = last.min() > best and last.mean() > best * (1 + OVERFIT_SHARE) and last[-1] > last[0]
+    # The lowest of many noisy values is low by chance: it is its neighbourhood that must have been left behind.
+    around = float(val.values[max(0, low - 1) : low + 2].mean())
+    errors = _scatter(val.values[-20:]) * math.sqrt(2 / OVERFIT_COUNT)
+    clear = last.mean() > best * (1 + OVERFIT_SHARE) and last.mean() > around + OVERFIT_ERRORS * errors
+    rises = last.min() > best and clear and last[-1] > last[0]
     step = int(val.steps[low])
     return step if rises and fell_since(train, step) else None
+
+
+def _scatter(values: np.ndarray) -> float:
+    """Standard deviation of values about a smooth curve, by their third differences; 0 where there are too few to tell."""
+    bends = np.diff(values, 3)
+    # The median, so that a bend of the curve itself does not count; 0.6745 makes it a standard deviation, sqrt(20) that of one value.
+    return float(np.median(np.abs(bends))) / 0.6745 / math.sqrt(20) if len(bends) >= 4 else 0.0
 
 
 def figure(value: float) -> str:

@@ -64,8 +64,8 @@ RULES = (
     Rule("held up", "bad", "The trainer waits by itself and says why, as when the disk is full.", rules.held_up),
     Rule(
         "diverging", "bad",
-        f"The last two of up to 40 blocks of the newest losses lie over {RISE_SHARE:.0%} and {RISE_ERRORS:.0f} standard errors above "
-        "the lowest block before them, and are not coming down.",
+        f"The means of the last two of up to 40 blocks of the newest losses lie over {RISE_SHARE:.0%} above the lowest one before them, "
+        f"and by over {RISE_ERRORS:.0f} standard errors, or every loss in them does; and they are not coming down.",
         rules.diverging,
     ),
     Rule("finished", "good", "All steps are done, or the run ended early as its patience asked.", rules.finished),
@@ -92,8 +92,8 @@ RULES = (
     Rule("risen", "warning", "As diverging, but the loss is coming down again.", rules.risen),
     Rule(
         "overfitting", "warning",
-        f"The last {OVERFIT_COUNT} validations are worse than the best one, by {OVERFIT_SHARE:.1%} in the mean, and rise, "
-        "while the training loss fell.",
+        f"The last {OVERFIT_COUNT} validations are worse than the best one, by {OVERFIT_SHARE:.1%} in the mean and by more than they "
+        "scatter, and rise, while the training loss fell.",
         rules.overfitting,
     ),
     Rule("disk", "warning", "Since it was started, the trainer has found no room for two more checkpoints.", rules.room),

@@ -75,7 +75,13 @@ def test_all_that_is_known_as_json(runs: Path, watch: Callable) -> None:
     assert known["verdict"] == {"level": "bad", "rule": "not a number", "words": "loss is not a number since step 50", "step": 50}
     assert known["last"]["train_loss"] == {"step": 50, "value": "nan"} and known["train_loss"] == "nan"
     assert known["last"]["val_bits_per_byte"]["step"] == 40 and known["best_bits_per_byte"] == pytest.approx(2.6)
-    assert (known["name"], known["kind"], known["state"], known["step"], known["total_steps"]) == ("mine", "run", "finished", 40, 100)
+    assert (known["name"], known["kind"], known["state"], known["step"], known["total_steps"]) == (
+        "mine",
+        "run",
+        "finished",
+        40,
+        100,
+    )
     assert [(mark["step"], mark["kind"]) for mark in known["marks"]] == [(0, "started"), (20, "sample"), (40, "best")]
     assert known["samples"][0]["story"] == "There was a cat." and known["events"][0]["event"] == "started"
     assert known["process"]["alive"] is False and known["settings"]["steps"] == 100 and known["trouble"] is None
@@ -124,12 +130,19 @@ def test_on_a_terminal(runs: Path, columns: int) -> None:
     import fcntl
     import termios
 
-    make_run(runs, "mine", "failed", message="At step 41 the loss became nan, for reasons that take very long to tell, on and on, to an end.")
+    make_run(
+        runs,
+        "mine",
+        "failed",
+        message="At step 41 the loss became nan, for reasons that take very long to tell, on and on, to an end.",
+    )
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     command = [sys.executable, "-m", "tinytales_tui", "watch", "mine", "--once"]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment | {"LC_ALL": "C.UTF-8"}) as process:
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment | {"LC_ALL": "C.UTF-8"}
+    ) as process:
         os.close(theirs)
         heard = b""
         while True:
@@ -252,7 +265,11 @@ def test_a_log_of_another_program(tmp_path: Path, watch: Callable, monkeypatch: 
     for target in ("train.jsonl", "./train.jsonl", str(tmp_path / "train.jsonl")):
         code, out, err = watch(target, "--once")
         assert code == 0 and not err
-        assert "train.jsonl: following, step 100 (JSON lines)" in out and "[good] healthy: training loss fell" in out and "100" in out
+        assert (
+            "train.jsonl: following, step 100 (JSON lines)" in out
+            and "[good] healthy: training loss fell" in out
+            and "100" in out
+        )
     known = json.loads(watch("train.jsonl", "--json")[1])
     assert known["last"]["train_loss"]["step"] == 100 and known["process"] is None and known["kind"] == "JSON lines"
     assert watch("train.jsonl", "--until", "step:100")[0] == 0
@@ -276,9 +293,13 @@ def test_chosen_columns(tmp_path: Path, watch: Callable) -> None:
 
 def test_a_log_through_a_pipe(tmp_path: Path) -> None:
     looking = start("-", "--json", stdin=subprocess.PIPE)
-    out, err = looking.communicate("".join(f'{{"step": {step}, "loss": {4 - step / 50}}}\n' for step in range(1, 101)), timeout=60)
+    out, err = looking.communicate(
+        "".join(f'{{"step": {step}, "loss": {4 - step / 50}}}\n' for step in range(1, 101)), timeout=60
+    )
     assert looking.returncode == 0 and json.loads(out)["last"]["train_loss"] == {"step": 100, "value": 2.0}, err
-    for goal, code in (("step:50", 0), ("step:200", 1), ("stale", 0), ("finished", 1)):
+    for goal, code in (("step:50", 0), ("step:200", 1), ("stale", 0), ("finished", 2)):
         waiting = start("-", "--until", goal, stdin=subprocess.PIPE)
-        _, err = waiting.communicate("".join(f'{{"step": {step}, "loss": {4 - step / 50}}}\n' for step in range(1, 101)), timeout=60)
+        _, err = waiting.communicate(
+            "".join(f'{{"step": {step}, "loss": {4 - step / 50}}}\n' for step in range(1, 101)), timeout=60
+        )
         assert waiting.returncode == code, (goal, err)

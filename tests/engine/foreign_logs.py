@@ -1,6 +1,61 @@
-"""Small logs in the wording of other programs, written by hand for the tests: what each prints, and nothing more."""
+"""Small logs in the wording of other programs, written by hand for the tests: what each prints, and nothing more; and what reads them."""
+
+# ruff: noqa: E501 (the lines are as long as the programs print them)
 
 from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.watching.feed import Feed
+
+
+def read(feed: Feed) -> Feed:
+    """Poll until there is nothing more."""
+    while feed.poll():
+        pass
+    return feed
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Go on as soon as the condition holds; fail after 20 seconds."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def points(feed: Feed, name: str) -> dict[float, float]:
+    """A column by step."""
+    series = feed.table.series(name)
+    if series is None:
+        return {}
+    return dict(
+        zip(feed.table.axis("step")[series.rows].tolist(), np.round(series.values.astype(float), 4).tolist(), strict=True)
+    )
+
+
+def write(path: Path, text: str | bytes, add: bool = False) -> Path:
+    with open(path, "ab" if add else "wb") as file:
+        file.write(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def aged(path: Path, seconds: float) -> Path:
+    at = time.time() - seconds
+    os.utime(path, (at, at))
+    return path
+
+
+def json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
 
 NANOGPT = """\
 tokens per iteration will be: 16,384
@@ -57,7 +112,10 @@ DICTS_AND_BARS = (
     "\r100%|██████████| 60/60 [00:06<00:00,  9.98it/s]\n{'loss': 1.9, 'grad_norm': 0.95, 'learning_rate': 3e-05, 'epoch': 0.3}\n"
 )
 
-TQDM = "".join(f"\rtraining: {at:3d}%|{'█' * (at // 10):10s}| {at}/100 [00:{at:02d}<01:00, 1.05it/s, loss={5 - at / 50:.3f}]" for at in range(0, 51, 5))
+TQDM = "".join(
+    f"\rtraining: {at:3d}%|{'█' * (at // 10):10s}| {at}/100 [00:{at:02d}<01:00, 1.05it/s, loss={5 - at / 50:.3f}]"
+    for at in range(0, 51, 5)
+)
 
 KERAS = """\
 Epoch 1/3
@@ -99,7 +157,63 @@ Train Epoch: 2 [0/60000 (0%)]\tLoss: 0.159780
 Train Epoch: 2 [640/60000 (1%)]\tLoss: 0.139780
 """
 
-STEPS_OF_EPOCHS = "".join(f"Epoch [{epoch}/2], Step [{step}/600], Loss: {3 - epoch - step / 1000:.4f}\n" for epoch in (1, 2) for step in range(100, 601, 100))
+STEPS_OF_EPOCHS = "".join(
+    f"Epoch [{epoch}/2], Step [{step}/600], Loss: {3 - epoch - step / 1000:.4f}\n"
+    for epoch in (1, 2)
+    for step in range(100, 601, 100)
+)
+
+LIGHTNING = (
+    "".join(
+        f"\rEpoch {epoch}: {at:3d}%|{'█' * (at // 10):10s}| {at}/100 [00:05<00:05,  9.99it/s, v_num=0, train_loss={3 - epoch - at / 100:.3f}]"
+        for epoch in (0, 1)
+        for at in (50, 100)
+    )
+    + "\n"
+)
+
+FAIRSEQ = """\
+2026-03-01 10:00:00 | INFO | fairseq.trainer | begin training epoch 1
+2026-03-01 10:00:10 | INFO | train_inner | epoch 001:    100 / 1000 loss=8.123, nll_loss=7.901, ppl=240.5, wps=12340.5, ups=10.5, wpb=1024, bsz=8, num_updates=100, lr=1e-05, gnorm=2.125, train_wall=80, wall=90
+2026-03-01 10:00:20 | INFO | train_inner | epoch 001:    200 / 1000 loss=7.123, nll_loss=6.901, ppl=120.5, wps=12345.5, ups=10.5, wpb=1024, bsz=8, num_updates=200, lr=2e-05, gnorm=1.125, train_wall=90, wall=100
+"""
+
+OLMO = """\
+[2026-03-01 10:00:00] INFO     [train:966, rank=0] [step=1/740,epoch=0]
+    optim/total_grad_norm=8.250
+    train/CrossEntropyLoss=11.31
+    throughput/total_tokens=4,194,304
+[2026-03-01 10:00:08] INFO     [train:966, rank=0] [step=2/740,epoch=0]
+    optim/total_grad_norm=7.250
+    train/CrossEntropyLoss=10.31
+    throughput/total_tokens=8,388,608
+"""
+
+LITGPT = """\
+Epoch 1 | iter 100 step 25 | loss train: 2.310, val: n/a | iter time: 123.45 ms (step)
+Epoch 1 | iter 200 step 50 | loss train: 2.210, val: 2.500 | iter time: 122.45 ms (step)
+"""
+
+SPEEDRUN = """\
+step:0/1750 val_loss:10.8258 train_time:0ms step_avg:nanms
+step:125/1750 val_loss:4.6012 train_time:18125ms step_avg:145.00ms
+step:250/1750 val_loss:4.1012 train_time:36250ms step_avg:145.00ms
+"""
+
+BARE = """\
+0 val 10.9484
+0 hella 0.2434
+0 train 10.955123
+1 train 10.655123
+250 val 6.0012
+"""
+
+LLM_C_FILE = """\
+s:0 tel:11.0012
+s:1 trl:10.9812 lr:8.57e-07 norm:15.25
+s:2 trl:10.8812 lr:1.71e-06 norm:15.15
+s:250 tel:6.5012
+"""
 
 TRAINER_STATE = {
     "best_global_step": 20,
@@ -129,3 +243,13 @@ TRAINER_STATE = {
     "trial_params": None,
 }
 """What `trainer_state.json` looks like after 30 of 100 steps."""
+
+GARBAGE = [
+    b"\n", b"\r", b"\0", b"step,loss\n", b"1,2\n", b'{"step": 1, "loss": 2}\n', b'{"step": 1e999, "loss": {"a": {}}}\n', b'{"loss": 1}\n',
+    b'{"step": null}\n', b'{"step": -5, "loss": "nan", "time": "x"}\n', b'{"": {"": 1}}\n', b"iter 5: loss nan\n", b"step 1e400/0 loss 2\n",
+    b"Epoch 0/0\n", b"Epoch nan/3: 5/5 [=] - loss: inf\n", b"10%|# | 1/10 [00:01<00:09, 1it/s, loss=2]\r", b"{'loss': 1, 'epoch': 0.1}\n",
+    b"step of 3/nan | val loss -inf\n", b"9999-12-31 23:59:59 step 1 loss 2\n", b'a,"b\n', b"\xef\xbb\xbf", b"\x1b[31m", b'{"log_history": [',
+    b'{"step": 99999999999999999999999, "loss": 1}\n', b"0001-01-01 00:00:00,1 iter 1 loss 1\n", b"time,step,loss\n99e99,1,2\n", b"\x08\x08",
+    b"val_bpb: 1 train loss: 2 val loss: 3 step: inf\n", "Épocas ١٢ loss ٣\n".encode(),
+]  # fmt: skip
+"""Pieces that, put together, are no log, or a damaged one."""

@@ -272,8 +272,10 @@ def test_a_scan_keeps_up_and_keeps_the_newest(tmp_path: Path, monkeypatch) -> No
     path = tmp_path / "output.log"
     file = log_of(path, "".join(f"hit {index}\nmiss\n" for index in range(20)) + "hit unfinished")
     scan = Scan(file, parse_query("hit"))
+    assert scan.progress == 0
     while scan.step():
         pass
+    assert scan.progress == 1
     assert (len(scan.starts), scan.complete, scan.truncated) == (20, True, False)
     with path.open("a") as more:
         more.write(" no more\n" + "".join(f"hit {index}\n" for index in range(100, 160)))
@@ -448,7 +450,7 @@ def test_a_search_goes_to_the_nearest_match_and_counts(tmp_path: Path) -> None:
         pass
     assert pager.page().search == "not found"
     pager.search("/(/")
-    assert "regular expression" in pager.page().notice
+    assert "regular expression" in pager.page().warning
 
 
 def test_a_log_that_begins_again_says_so(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from textual import events
 from textual.app import App, ComposeResult
+from textual.binding import Binding
 from textual.filter import LineFilter
 from textual.widgets import Input
 
 from tinytales_tui.train.log_pager import Page
-from tinytales_tui.train.log_view import NO_LOG, LogView, bar_words
+from tinytales_tui.train.log_status import bar_words
+from tinytales_tui.train.log_view import NO_LOG, LogView
 from tinytales_tui.widgets.plain_filters import AsciiFilter
 
 
@@ -186,6 +188,9 @@ async def test_a_line_of_ten_megabytes(tmp_path: Path, until, screen_text) -> No
     async with app.run_test(size=(80, 12)) as pilot:
         await until(pilot, lambda: "9,934,464 more bytes" in "".join(screen_text(app)))
         assert screen_text(app)[0].startswith("  first")
+        await pilot.press("right")
+        await until(pilot, lambda: screen_text(app)[1].startswith(" ‹xxx"))
+        assert "9,934,464 more bytes›" in screen_text(app)[1]
         await pilot.press("w")
         await until(pilot, lambda: "wrapped" in screen_text(app)[-1])
         assert "9,934,464 more bytes" in "".join(screen_text(app))
@@ -236,7 +241,7 @@ async def test_the_wheel_the_bar_and_a_selection(tmp_path: Path, until, screen_t
         await until(pilot, lambda: not app.view.page.following)
         await pilot.press("y")
         await until(pilot, lambda: app.copied)
-        assert app.copied[0].splitlines() == ["ne 991", "line 9"]
+        assert app.copied[0].splitlines() == ["ne 991", "line 99"]
         app.screen.clear_selection()
         await pilot.press("y")
         await until(pilot, lambda: len(app.copied) == 2)
@@ -250,6 +255,27 @@ async def test_a_slow_line_is_asked_rarely_and_moves_by_half_pages(tmp_path: Pat
         assert app.view._timer._interval == 1.0
         await pilot.press("pageup")
         await until(pilot, lambda: "line 94" in screen_text(app)[-2])
+
+
+async def test_escape_is_the_panes_when_there_is_no_search_to_leave(tmp_path: Path, until, screen_text) -> None:
+    class Pane(Logs):
+        BINDINGS = [Binding("escape", "leave", "Leave")]
+        left = 0
+
+        def action_leave(self) -> None:
+            self.left += 1
+
+    app = Pane(numbered(tmp_path / "output.log", 3))
+    async with app.run_test(size=(60, 12)) as pilot:
+        await until(pilot, lambda: "3 lines" in screen_text(app)[-1])
+        await pilot.press("slash", "2", "enter")
+        await until(pilot, lambda: "1 of 1" in screen_text(app)[-1])
+        await pilot.press("escape")
+        assert app.left == 0
+        await pilot.press("escape")
+        await until(pilot, lambda: "1 of 1" not in screen_text(app)[-1])
+        await pilot.press("escape")
+        assert app.left == 1
 
 
 @pytest.mark.parametrize("size", [(60, 20), (40, 12), (12, 4), (3, 2), (1, 1)])
@@ -271,4 +297,7 @@ def test_the_line_below_keeps_what_matters_most() -> None:
     assert bar_words(page, "", 120) == " ▼ 1 new line (end) │ 3 of 12 │ errors │ line 7 of 1,234 │ wrapped"
     assert bar_words(page, "", 40) == " ▼ 1 new line (end) │ 3 of 12 │ errors"
     assert bar_words(page, "", 24) == " ▼ 1 new line (end)"
+    still = Page(following=False, number=7, total=9, search="3 of 12")
+    assert bar_words(still, "", 60) == " 3 of 12 │ standing still (end: follow) │ line 7 of 9"
+    assert bar_words(Page(empty="There are no errors in the log.", filter="errors"), "", 60) == " errors"
     assert "counting" in bar_words(Page(total=None), "", 80)

@@ -152,6 +152,16 @@ async def test_what_the_list_says(run: RunView, until: Callable, screen_text: Ca
         assert bench.answer is None
 
 
+async def test_the_chosen_row_is_marked_without_colour(run: RunView, until: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with shown(CheckpointDialog(run)) as (bench, pilot):
+        await until(pilot, lambda: bench.screen.query_one(OptionList).option_count == 3)
+        await pilot.press("down")
+        await pilot.pause()
+        rows = [segment for strip in bench.screen._compositor.render_strips() for segment in strip if "kB" in segment.text]
+        assert [bool(row.style and row.style.underline) for row in rows] == [False, True, False]
+
+
 async def test_a_checkpoint_that_went_meanwhile(run: RunView, until: Callable, screen_text: Callable) -> None:
     async with shown(CheckpointDialog(run)) as (bench, pilot):
         options = bench.screen.query_one(OptionList)

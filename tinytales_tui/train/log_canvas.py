@@ -31,6 +31,8 @@ _WHEEL = 3
 class LogCanvas(Widget, can_focus=True):
     """A page of rows."""
 
+    HELP = ("In the log", (("wheel", "Scroll"), ("drag the bar", "Go to a place in the log")))
+
     ALLOW_SELECT = True
     COMPONENT_CLASSES = {
         f"log--{name}" for name in ("error", "warning", "info", "debug", "text", "found", "bar", "thumb", "words")

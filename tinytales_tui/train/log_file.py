@@ -227,14 +227,15 @@ class LogFile:
     # Numbers of lines
 
     def count_on(self) -> bool:
-        """Count some more lines; False once every line has its number."""
+        """Count some more lines; False once every line has its number, or where the file cannot be read for now."""
+        before = self._tail.at, self._head.at
         try:
             with open_plain(self.path) as file:
                 self._tail.read_on(file, self.size)
                 self._head.read_on(file, self._tail.base)
         except OSError:
             return False
-        return self._head.at < self._tail.base or self._tail.at < self.size
+        return before != (self._tail.at, self._head.at)
 
     @property
     def added(self) -> int:

@@ -208,8 +208,8 @@ class LogLayout:
         else:
             # What is left out of a very long line is said at the right edge: nobody scrolls to its end.
             more = shown.more if self.width > 2 * len(shown.more) else ""
-            begin, end, blanks = cut_cells(text, self.left, self.width - len(more))
-            cut = (begin > 0, end < len(text) and not more)
+            begin, end, blanks = cut_cells(text, self.left, self.width - len(more) - bool(more))
+            cut = (begin > 0, end < len(text) - len(more))
         marked = [(max(a, begin) - begin + blanks, min(b, end) - begin + blanks) for a, b in spans if a < end and b > begin]
         return Row(start, " " * blanks + text[begin:end] + more, level, tuple(marked), number == 0, found, cut)
 

@@ -42,7 +42,9 @@ class Page:
     search: str = ""
     """How the search stands."""
     notice: str = ""
-    """One sentence about what was just done."""
+    """A few words about what was just done."""
+    warning: str = ""
+    """One sentence about why something cannot be done."""
 
 
 class LogPager:
@@ -60,7 +62,7 @@ class LogPager:
         self._hunt: Hunt | None = None
         self._first_hunt = False
         self._match: int | None = None
-        self._notice = ""
+        self._notice = self._warning = ""
 
     # Looking at the file
 
@@ -71,7 +73,7 @@ class LogPager:
             self._layout.forget()
             self._following, self._hunt, self._match = True, None, None
             self._scan_again()
-            self._notice = "The log began again."
+            self._notice = "the log began again"
         return change.grown or change.restarted
 
     def work(self, seconds: float) -> bool:
@@ -149,7 +151,7 @@ class LogPager:
         """Show colour codes, or leave them out again."""
         self._act()
         self._top = self._layout.change(self._place(), codes=not self._layout.codes)
-        self._notice = "Colour codes are shown." if self._layout.codes else "Colour codes are left out."
+        self._notice = "colour codes shown" if self._layout.codes else "colour codes left out"
 
     def next_filter(self) -> None:
         """Show all lines, then only warnings and errors, then only errors."""
@@ -175,7 +177,7 @@ class LogPager:
         try:
             self._query = parse_query(words)
         except BadPattern as error:
-            self._notice = str(error)
+            self._warning = str(error)
             return
         matcher = self._matcher(self._query)
         self._scan = Scan(self.file, matcher)
@@ -185,7 +187,7 @@ class LogPager:
         """Go to the next match, or to the one before; from the top of the page on where the last one is out of sight."""
         self._act()
         if self._query is None:
-            self._notice = "Nothing is searched for yet: press / and type a word."
+            self._notice = "press / and type a word first"
             return
         rows = self._rows()
         seen = self._match is not None and any(row.start == self._match for row in rows)
@@ -211,7 +213,7 @@ class LogPager:
 
     def _act(self) -> None:
         """Whatever the reader does ends the last notice and a search that is on its way."""
-        self._notice, self._hunt = "", None
+        self._notice, self._warning, self._hunt = "", "", None
 
     def _place(self) -> Place:
         return self._layout.bottom() if self._following else self._layout.near(self._top)
@@ -236,7 +238,7 @@ class LogPager:
             self._hunt = None
             self._show_match(hunt.found)
             if hunt.wrapped and not self._first_hunt:
-                self._notice = "Went on at the other end of the log."
+                self._notice = "went on at the other end"
         elif self._first_hunt and hunt.wrapped and self._query:
             self._first_hunt = False
             self._hunt = Hunt(self.file, self._matcher(self._query), max(0, self._place()[0]), False)
@@ -260,7 +262,7 @@ class LogPager:
 
     def page(self) -> Page:
         """What there is to see now."""
-        rows, file, scan = self._rows(), self.file, self._layout.scan
+        rows, file = self._rows(), self.file
         number = file.number_of(max(0, rows[0].start)) if rows else None
         return Page(
             rows=tuple(rows),
@@ -271,10 +273,17 @@ class LogPager:
             total=file.total,
             thumb=self._thumb(rows),
             wrap=self._layout.wrap,
-            filter=FILTERS[self._filter] + f" (the newest {KEPT:,})" * bool(scan and scan.truncated),
+            filter=self._filter_words(),
             search=self._search_words(),
-            notice=self._notice or (f"The log cannot be read: {file.trouble}." if file.trouble else ""),
+            notice=self._notice,
+            warning=self._warning or (f"The log cannot be read: {file.trouble}." if file.trouble else ""),
         )
+
+    def _filter_words(self) -> str:
+        words, scan = FILTERS[self._filter], self._layout.scan
+        if scan is None or (scan.complete and not scan.truncated):
+            return words
+        return f"{words} (the newest {KEPT:,})" if scan.truncated else f"{words} ({scan.progress:.0%} looked through)"
 
     def _new_lines(self) -> int:
         added, size = self._left_at

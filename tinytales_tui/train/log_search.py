@@ -129,6 +129,11 @@ class Scan:
         """Whether everything that is kept of the log so far was looked at."""
         return self.truncated or self._low == 0
 
+    @property
+    def progress(self) -> float:
+        """The part of the log that was looked at, from 0 to 1."""
+        return 1.0 if self.complete or not self._high else min(1.0, 1 - self._low / self._high)
+
     def step(self) -> bool:
         """Look at one more slice; False when there is nothing left to do until the log grows."""
         if self._tried < self._file.size:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -20,9 +19,9 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 from textual.worker import Worker
 
-from tinytales_tui.text import one_line
 from tinytales_tui.train.log_canvas import BAR, GUTTER, LogCanvas
 from tinytales_tui.train.log_pager import LogPager, Page
+from tinytales_tui.train.log_status import bar_words
 
 NO_LOG = "No log to show. Choose a run, and what it prints is shown here."
 _POLL, _POLL_SLOW = 0.25, 1.0
@@ -43,8 +42,21 @@ def _obey(pager: LogPager, commands: list[Command]) -> tuple[Page | None, list[C
     return pager.page() if changed else None, [answer for answer in answers if callable(answer)]
 
 
+class LogSearch(Input):
+    """The field for what is searched for."""
+
+
 class LogView(Vertical):
     """A log that is being written. Give it a file with `show_file`; set `active` to False while nobody can see it."""
+
+    HELP = (
+        "In the search field",
+        (
+            ("enter", "Search, then the next match"),
+            ("up  down", "Scroll the log"),
+            ("esc", "Close the field; the matches stay marked"),
+        ),
+    )
 
     DEFAULT_CSS = """
     LogView {
@@ -92,7 +104,7 @@ class LogView(Vertical):
     def compose(self) -> ComposeResult:
         yield self._canvas
         with Horizontal(id="log-strip"):
-            yield Input(placeholder="words, or /pattern/", id="log-words", compact=True)
+            yield LogSearch(placeholder="words, or /pattern/", id="log-words", compact=True)
             yield self._bar
 
     def on_mount(self) -> None:
@@ -202,10 +214,10 @@ class LogView(Vertical):
     # Painting
 
     def _show(self, page: Page) -> None:
-        before = self.page.notice
+        before = self.page.warning
         self._canvas.show(page)
-        if page.notice != before and cell_len(page.notice) > self._bar.size.width // 2:
-            self.notify(page.notice, severity="warning", timeout=10, markup=False)  # there is no room for it in the line below
+        if page.warning and page.warning != before and not page.empty:
+            self.notify(page.warning, severity="warning", timeout=10, markup=False)  # it is too long for the line below
         self._paint_bar()
 
     def _paint_bar(self) -> None:
@@ -257,7 +269,7 @@ class LogView(Vertical):
 
     def action_search(self) -> None:
         self.add_class("-searching")
-        field = self.query_one("#log-words", Input)
+        field = self.query_one(LogSearch)
         field.focus()
         field.select_all()
         self.call_after_refresh(self._paint_bar)
@@ -292,7 +304,7 @@ class LogView(Vertical):
     def _copy(self, what: str, text: str) -> None:
         if not text:
             return
-        self._notice = f"Copied: {what}."
+        self._notice = f"copied {what}"
         self.app.copy_to_clipboard(text)
         self._paint_bar()
 
@@ -301,13 +313,13 @@ class LogView(Vertical):
         if self._worker is not None:
             self._do(command)
 
-    @on(Input.Submitted, "#log-words")
+    @on(Input.Submitted)
     def _search_for(self, event: Input.Submitted) -> None:
         event.stop()
         words = event.value
         self._act(lambda pager: pager.search(words))
 
-    @on(Input.Changed, "#log-words")
+    @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
 
@@ -322,28 +334,3 @@ class LogView(Vertical):
     def on_log_canvas_selecting(self, event: LogCanvas.Selecting) -> None:
         event.stop()
         self._act(LogPager.freeze)
-
-
-def bar_words(page: Page, notice: str, width: int) -> str:
-    """The line below the log: the most important first, and as much of it as there is room for."""
-    if page.empty:
-        return one_line(" " + notice, width)
-    if page.following:
-        state = "following"
-    elif page.new_lines:
-        state = f"▼ {page.new_lines:,} new line{'s' * (page.new_lines != 1)} (end)"
-    else:
-        state = "standing still (end: follow)"
-    if page.total is None or page.number is None:
-        place = f"{page.thumb[0]:.0%} down, counting lines …"
-    elif page.following:
-        place = f"{page.total:,} line{'s' * (page.total != 1)}"
-    else:
-        place = f"line {page.number:,} of {page.total:,}"
-    parts = [state, notice or page.notice, page.search, page.filter, place, "wrapped" * page.wrap]
-    line = ""
-    for part in filter(None, parts):
-        longer = f"{line} │ {part}" if line else f" {part}"
-        if cell_len(longer) <= width or not line:
-            line = longer
-    return line

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 
+from engine.watching.marks import KINDS, next_mark, previous_mark
 from tinytales_tui.plot.scale import Scale
 from tinytales_tui.train.chart_view import ChartView
 from tinytales_tui.train.charting import Taken, extent, step_of_x, usable_axis, x_of_step
@@ -82,10 +83,8 @@ class LookingKeys:
     def action_jump(self: TrainScreen, way: int, warnings: bool = False) -> None:
         if not self._taken:
             return
-        from engine.watching.marks import next_mark, previous_mark
-
         axis = usable_axis(self._taken, self.looking.axis)
-        kinds = ("warning",) if warnings else None
+        kinds = ("warning",) if warnings else KINDS
         at = step_of_x(self._taken[0], self.looking.cursor, axis) if self.looking.cursor is not None else None
         marks = self.marks
         if at is None:

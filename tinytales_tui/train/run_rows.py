@@ -155,7 +155,7 @@ def shown_names(feeds: Sequence[Feed]) -> dict[str, str]:
     counts: dict[str, int] = {}
     for feed in feeds:
         counts[feed.name] = counts.get(feed.name, 0) + 1
-    return {feed.key: feed.name if counts[feed.name] == 1 else f"{feed.name} ({feed.path.parent})" for feed in feeds}
+    return {feed.key: feed.name if counts[feed.name] == 1 else f"{feed.name} ({feed.path.parent.name})" for feed in feeds}
 
 
 def ordered(feeds: Sequence[Feed], sort: str) -> list[Feed]:

@@ -25,6 +25,8 @@ _TONES = {
 class RunsList(ScrollView, can_focus=True):
     """`show(feeds, ...)`; posts what a person wants with them."""
 
+    HELP = ("In the list of runs", ())
+
     BINDINGS = [
         Binding("up,k", "move(-1)", "Up", show=False, id="runs.up", tooltip="To the run above"),
         Binding("down,j", "move(1)", "Down", show=False, id="runs.down", tooltip="To the run below"),

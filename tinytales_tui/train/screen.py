@@ -55,6 +55,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
     app: TinyTalesApp
     CSS_PATH = ["train.tcss", "dialogs.tcss"]
     TITLE = "Train"
+    HELP_GROUPS = {"chart": "On the curves"}
     AUTO_FOCUS = ""
     BINDINGS = [
         *(Binding(str(number), f"view('{name}')", words, show=False, id=f"train.view_{name}", tooltip=f"Show: {words}")

@@ -112,9 +112,10 @@ class CheckpointDialog(ModalScreen[CheckpointInfo | None]):
         chosen = self._rows[event.option_index].info
 
         async def choose() -> None:
-            if await asyncio.to_thread((chosen.path / "model.safetensors").is_file):
+            there = await asyncio.to_thread((chosen.path / "model.safetensors").is_file)
+            if there and self.app.screen is self:  # nothing has been laid over the dialog meanwhile
                 self.dismiss(chosen)
-            else:
+            elif not there:
                 await self._load(f"{chosen.name} has been removed meanwhile; choose another one.")
 
         self.run_worker(choose(), group="load", exclusive=True)

@@ -22,10 +22,7 @@ WORDS: dict[type, tuple[str, list[tuple[str, str]]]] = {
     ParamSlider: ("On this slider", TYPED),
     SeedRow: ("On the seed", TYPED),
     Choice: ("On this choice", []),
-    Input: (
-        "In this field",
-        [("enter", "Write the story"), ("tab", "Go to the next field"), ("esc", "Go to the page"), ("ctrl+u", "Clear it")],
-    ),
+    Input: ("In this field", [("tab", "Go to the next field"), ("ctrl+u", "Clear it")]),
     StoryView: (
         "On the page",
         [("up  down", "Scroll a line"), ("home  end", "Go to the beginning or to the end")],
@@ -62,7 +59,11 @@ class HelpScreen(ModalScreen[None]):
 
 
 def sections_for(screen: Screen, pane: str) -> list[Section]:
-    """The keys that count where the focus is, then the pane's, then those that work everywhere."""
+    """The keys that count where the focus is, then the pane's, then those that work everywhere.
+
+    A widget may have `HELP` (a title, and keys that are no bindings); a screen `FIELD_HELP` (the same for its text fields),
+    `HELP_TITLE`, and `HELP_GROUPS` (a title by the first part of its bindings' ids).
+    """
     here: list[tuple[str, str]] = []
     on_pane: list[tuple[str, str]] = []
     everywhere: list[tuple[str, str]] = [("tab  shift+tab", "Go to the next field, or the one before")]
@@ -72,29 +73,41 @@ def sections_for(screen: Screen, pane: str) -> list[Section]:
         for kind, (words, keys) in WORDS.items():
             if isinstance(focused, kind):
                 title, here = words, list(keys)
+        if isinstance(focused, Input):
+            title, here = getattr(screen, "FIELD_HELP", (title, here))
+        title, here = getattr(focused, "HELP", (title, here))
+        here = list(here)
+    groups: dict[str, list[tuple[str, str]]] = {words: [] for words in getattr(screen, "HELP_GROUPS", {}).values()}
     for node, group in _own_bindings(screen):
-        goes_to = on_pane if node is screen else everywhere if node is screen.app else here
-        for keys, words in group:
+        for keys, words, id in group:
+            part = getattr(screen, "HELP_GROUPS", {}).get(id.partition(".")[0]) if node is screen else None
+            goes_to = groups[part] if part else on_pane if node is screen else everywhere if node is screen.app else here
             if words not in (known for _, known in goes_to):
                 goes_to.append((keys, words))
-    sections = [(title, here)] if here else []
-    return [*sections, (f"On the {pane} pane", on_pane), ("Everywhere", everywhere)]
+    sections = [(title or "Here", here)] if here else []
+    main = getattr(screen, "HELP_TITLE", f"On the {pane} pane")
+    return [*sections, (main, on_pane), *((words, keys) for words, keys in groups.items() if keys), ("Everywhere", everywhere)]
 
 
-def _own_bindings(screen: Screen) -> list[tuple[DOMNode, list[tuple[str, str]]]]:
-    """Bindings with an id (ours have one) of the focused widget, its parents, the screen and the app."""
+def _own_bindings(screen: Screen) -> list[tuple[DOMNode, list[tuple[str, str, str]]]]:
+    """Bindings with an id (ours have one) of the focused widget, its parents, the screen and the app: (keys, words, id)."""
     chain: list[DOMNode] = list(screen.focused.ancestors_with_self) if screen.focused else [screen, screen.app]
     out = []
     for node in chain:
-        group: dict[str, tuple[list[str], str]] = {}
+        group: dict[str, tuple[list[str], str, str]] = {}
         for bindings in node._bindings.key_to_bindings.values():
             for binding in bindings:
                 if binding.id:
                     words = binding.tooltip or binding.description
-                    keys, _ = group.setdefault(words, ([], words))
-                    keys.append(_SPOKEN.get(binding.key, binding.key))
-        out.append((node, [("  ".join(keys), words) for keys, words in group.values()]))
+                    keys, _, _ = group.setdefault(words, ([], words, binding.id))
+                    keys.append(_SPOKEN.get(binding.key, binding.key_display or binding.key))
+        out.append((node, [("  ".join(keys), words, id) for keys, words, id in group.values()]))
     return out
 
 
-_SPOKEN = {"escape": "esc", "pageup": "pgup", "pagedown": "pgdn"}
+_SPOKEN = {
+    "escape": "esc", "pageup": "pgup", "pagedown": "pgdn", "comma": ",", "full_stop": ".", "slash": "/", "exclamation_mark": "!",
+    "plus": "+", "equals_sign": "=", "minus": "-", "less_than_sign": "<", "greater_than_sign": ">", "left_square_bracket": "[",
+    "right_square_bracket": "]", "upper_n": "N", "upper_w": "W",
+}  # fmt: skip
+"""Keys by what stands on them."""

@@ -48,6 +48,10 @@ class WriteScreen(Screen[None]):
     app: TinyTalesApp
     CSS_PATH = "write.tcss"
     TITLE = "Write"
+    FIELD_HELP = (
+        "In this field",
+        [("enter", "Write the story"), ("tab", "Go to the next field"), ("esc", "Go to the page"), ("ctrl+u", "Clear it")],
+    )
     AUTO_FOCUS = "#topic"
     BINDINGS = [
         Binding(

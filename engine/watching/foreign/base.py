@@ -30,6 +30,10 @@ from engine.watching.table import MetricsTable
 
 QUIET_AFTER, USUAL_GAPS = 60.0, 10
 """A log is quiet after this many seconds without growth, or this many times its usual gap, whichever is longer."""
+_USUAL_NAMES = frozenset(
+    "metrics log logs train training train_log training_log trainer_log trainer_state history output stdout main progress "
+    "results".split()
+)
 _LOOSE_END_AFTER = 3.0
 """Seconds after which a last line without a newline is taken as it is."""
 
@@ -40,7 +44,7 @@ class ForeignFeed(Feed):
     kind = "log"
 
     def __init__(self, path: Path, columns: Columns | None = None, name: str = "") -> None:
-        super().__init__(path, name)
+        super().__init__(path, name or telling_name(path))
         self.columns = columns or Columns()
         self.table = MetricsTable()
         self.status = RunStatus("quiet", None, None, None, None, None, None, None, None)
@@ -206,6 +210,15 @@ class ForeignFeed(Feed):
         at = np.flatnonzero(self.table.axis("step")[series.rows].astype(np.int64) == step)
         value = float(series.values[at[-1]]) if len(at) else math.nan
         return value if math.isfinite(value) else None
+
+
+def telling_name(path: Path) -> str:
+    """The name of a file; where every training has one of that name, with its folder's."""
+    folder = path.absolute().parent.name
+    if "tfevents" in path.name:
+        return folder or path.name
+    usual = path.name.split(".")[0].lower().replace("-", "_") in _USUAL_NAMES and path.suffix
+    return f"{folder}/{path.name}" if usual and folder else path.name or path.absolute().name
 
 
 class LineFeed(ForeignFeed):

@@ -90,15 +90,16 @@ class ConsoleReader:
         if epoch and "." not in epoch:
             self._see_epoch(value(epoch), value(numbers[plan.epochs]) if plan.epochs is not None else None)
         step = self._step(plan, numbers)
-        if not plan.figures and (step is None or not plan.values or self._last is None):
+        if not plan.figures and (not plan.known or self._last is None or (step is None and not plan.indented)):
+            if step is not None and plan.total is not None:
+                self._last = step  # the figures of this step come in lines of their own
             return None
         row: Row = {ours: value(numbers[place]) * factor for place, ours, factor in plan.values}
         if "train_runtime" in row:
             return None  # the sum of a whole training, which says nothing of its last step
         if plan.estimate and self._plain_seen:
             row[ESTIMATE] = row.pop("train_loss")
-        elif "train_loss" in row and not plan.estimate:
-            self._plain_seen = True
+        self._plain_seen = self._plain_seen or plan.plain
         if step is None and (step := self._step_of_order(plan, numbers)) is None:
             return None
         self._last = step
@@ -137,7 +138,7 @@ class ConsoleReader:
 
     def _step_of_order(self, plan: Plan, numbers: list[str]) -> float | None:
         """The step of a line that says none: that of the lines before, a whole epoch, or its place among its like."""
-        if self._counts:
+        if self._counts or not plan.figures:
             return self._last
         if plan.epoch is not None and self._epoch is not None and "." not in numbers[plan.epoch]:
             if self._epochs:
@@ -171,7 +172,7 @@ class ConsoleFeed(LineFeed):
         return DrawnLines(path)
 
     def _new(self) -> tuple[list[bytes], bool]:
-        return self._file.new_lines(SLICE // 4)
+        return self._file.new_lines(SLICE // 8)
 
     def _begin_again(self) -> None:
         super()._begin_again()

@@ -16,7 +16,7 @@ from typing import Any
 from engine.growing_files import JsonLines
 from engine.watching.feed import SLICE
 from engine.watching.foreign.base import LineFeed
-from engine.watching.foreign.names import FIGURES, Naming, converter, moment, no_figures, number
+from engine.watching.foreign.names import FIGURES, Naming, converter, listed, moment, no_figures, number
 from engine.watching.foreign.steps import Row
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -84,7 +84,7 @@ class JsonFeed(LineFeed):
     def _problem(self) -> str:
         if self._names and not self._figure_seen:
             return no_figures(self.name, list(self._names))
-        said = [f"{self._file.damaged:,} lines of it are no JSON objects and are left out."] if self._file.damaged else []
+        said = [_lines(self._file.damaged, "is no JSON object", "are no JSON objects")] if self._file.damaged else []
         if missing := self._naming.missing(self._names) if self._names else []:
             said.append(f"It has no column called {' or '.join(missing)} so far.")
         return " ".join(said + [COUNTED] * bool(self._counted))
@@ -161,10 +161,10 @@ class CsvFeed(LineFeed):
         if self._header is None:
             return ""
         if missing := self._naming.missing(self._header):
-            return f"{self.name} has no column called {' or '.join(missing)}; its columns are {', '.join(self._header)}."
+            return f"{self.name} has no column called {' or '.join(missing)}; its columns are {listed(self._header)}."
         if not self._figure_seen:
             return no_figures(self.name, self._header)
-        said = [f"{self._odd:,} lines of it do not fit its columns and are left out."] if self._odd else []
+        said = [_lines(self._odd, "does not fit its columns", "do not fit its columns")] if self._odd else []
         return " ".join(said + [COUNTED] * bool(self._counted))
 
     def _rows_of_rest(self, rest: bytes) -> list[Row]:
@@ -287,3 +287,7 @@ def header_of(texts: list[str]) -> tuple[list[str], str]:
     ):
         return [field or str(at) for at, field in enumerate(first, 1)], delimiter
     return [str(at) for at in range(1, len(first) + 1)], delimiter
+
+
+def _lines(count: int, one: str, more: str) -> str:
+    return f"One line of it {one} and is left out." if count == 1 else f"{count:,} lines of it {more} and are left out."

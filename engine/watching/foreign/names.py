@@ -21,8 +21,8 @@ OURS = (
 """Names with a meaning here; `step_s` is seconds a step."""
 FIGURES = frozenset(("train_loss", "val_loss", "val_bits_per_byte", "val_perplexity"))
 """One of these must be there for a line to count as a line of a training log."""
-_MOST_NAMED = 12
-"""Columns that a sentence lists."""
+_MOST_NAMED, _LONGEST_NAME = 12, 80
+"""Columns that a sentence lists, and the characters that are kept of a name."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ _EXACT: dict[str, str] = {  # the surest first
     "step": (
         "global_step trainer_global_step step train_step training_step current_step current_steps optimizer_step "
         "num_updates update updates num_steps n_steps steps iter iteration iter_num n_iter num_iter iters iterations "
-        "global_iter train_iter it eval_step batch batch_idx batches minibatch"
+        "global_iter train_iter it eval_step batch batch_idx batches minibatch s"
     ),
     "epoch": "epoch epochs epoch_num current_epoch",
     "total_steps": "total_steps max_steps total_iters max_iters num_training_steps max_updates",
@@ -99,7 +99,9 @@ _EXACT: dict[str, str] = {  # the surest first
     "memory_bytes": "memory_bytes memory_allocated_bytes max_memory_bytes",
     "step_s": "step_s step_seconds seconds_per_step step_time_s time_per_step_s seconds_per_iteration",
 }
-_BY_KEY = {key: (ours, rank) for ours, keys in _EXACT.items() for rank, key in enumerate(keys.split())}
+_SHORT = {"trl": ("train_loss", 0), "tel": ("val_loss", 0)}
+"""As llm.c calls them in its log file."""
+_BY_KEY = _SHORT | {key: (ours, rank) for ours, keys in _EXACT.items() for rank, key in enumerate(keys.split())}
 _PLACES = frozenset(
     "train training trainer throughput device perf performance metrics optim optimizer system scalars stats log".split()
 )
@@ -112,6 +114,7 @@ _WORDS = re.compile(r"[a-z0-9]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
+@lru_cache(maxsize=8192)
 def key_of(name: str) -> str:
     """A name in small letters, its words joined by underlines: `Train/Loss` is `train_loss`."""
     return "_".join(_WORDS.findall(_HUMP.sub("_", name[:200]).lower()))
@@ -188,7 +191,8 @@ class Naming:
             if ours is not None and ours not in ("step", "epoch", "total_steps") and self._holders.setdefault(ours, name) != name:
                 ours = None  # another name of this log has that meaning already
             if ours is None:
-                ours = name if name not in OURS and name not in used else f"{name}_2"
+                own = name[:_LONGEST_NAME]
+                ours = own if own not in OURS and own not in used else f"{own}_2"
                 while ours in used:
                     ours += "_2"
             used.add(ours)
@@ -210,11 +214,20 @@ def no_figures(what: str, names: Sequence[str]) -> str:
     """The sentence on a log without a step or a loss that can be told."""
     if not names:
         return f"{what} has no columns with names."
-    listed = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
     return (
-        f"{what} has no column that looks like a loss; its columns are {listed}: name them with --columns step=…,loss=…, "
-        f"for example --columns step={names[0]},loss={names[-1]}."
+        f"{what} has no column that looks like a loss; its columns are {listed(names)}: name them with --columns step=…,loss=…, "
+        f"for example --columns step={_shown(names[0])},loss={_shown(names[-1])}."
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a sentence: the first dozen, cut short and without control characters."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(map(_shown, names[:_MOST_NAMED])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _shown(name: str) -> str:
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in name[:_LONGEST_NAME])
 
 
 def number(text: Any) -> float | None:

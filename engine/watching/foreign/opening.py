@@ -12,6 +12,7 @@ import re
 import stat
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from engine.errors import UsageError
 from engine.growing_files import open_plain
@@ -19,7 +20,7 @@ from engine.run_view import looks_like_run
 from engine.watching.feed import Feed, RunFeed
 from engine.watching.foreign.console import ConsoleFeed, ConsoleReader
 from engine.watching.foreign.lines import CsvFeed, JsonFeed, flat, header_of, is_header, json_object, split_line
-from engine.watching.foreign.names import FIGURES, Columns, Naming, no_figures, number
+from engine.watching.foreign.names import FIGURES, Columns, Naming, listed, no_figures, number
 from engine.watching.foreign.pipe import copy_at
 from engine.watching.foreign.tensorboard import FIRST_RECORD, MARK, TensorBoardFeed, event_files, load_reader
 from engine.watching.foreign.trainer_state import STATE, TrainerStateFeed, states_in
@@ -72,7 +73,7 @@ def _run_of(path: Path) -> Path | None:
     """The run directory that a path is, or that it lies in as one of the run's own files."""
     whole = path.resolve() if path.is_symlink() else path.absolute()
     for candidate in itertools.islice((whole, *whole.parents), 4):
-        if not looks_like_run(candidate):
+        if not _is_run(candidate):
             continue
         parts = whole.relative_to(candidate).parts
         if not parts:
@@ -80,6 +81,18 @@ def _run_of(path: Path) -> Path | None:
         if parts[0] in ("checkpoints", "state") or (len(parts) == 1 and parts[0] in _OF_A_RUN):
             return candidate
     return None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run of ours, and not one of another program that has files of the same names."""
+    if not looks_like_run(folder):
+        return False
+    try:
+        with open_plain(folder / "metrics.jsonl") as file:
+            first = json_object(file.readline(1 << 16))
+    except OSError:
+        return True
+    return first is None or {"step", "tokens", "time"} <= first.keys()
 
 
 def _in_folder(path: Path, columns: Columns | None) -> Feed | None:
@@ -99,8 +112,7 @@ def _in_folder(path: Path, columns: Columns | None) -> Feed | None:
     if len(fit) == 1:
         return fit[0][1]
     if fit:
-        listed = ", ".join(name for name, _ in fit[:8])
-        raise UsageError(f"{path} holds {len(fit)} logs; name one of them: {listed}.")
+        raise UsageError(f"{path} holds {len(fit)} logs; name one of them: {listed([name for name, _ in fit])}.")
     if not names:
         return None
     raise UsageError(f"{path} holds no training run and no log that can be told; name a file in it.")
@@ -146,13 +158,13 @@ def _is_table(texts: list[str], file_name: str, what: str, columns: Columns | No
     named = is_header(split_line(texts[0], delimiter))
     if len(header) < 2:
         return False
-    if not named and header[0] == "1":
+    if not named and header == [str(at) for at in range(1, len(header) + 1)]:
         alike = [split_line(text, delimiter) for text in texts[:3]]
         if not all(len(row) == len(header) and all(number(field) is not None for field in row) for row in alike):
             return False
         if columns is None or Naming(columns).missing(header):
             raise UsageError(
-                f"{what} has no line with the names of its columns; they count as {', '.join(header[:12])}: "
+                f"{what} has no line with the names of its columns; they count as {listed(header)}: "
                 f"name them with --columns, for example --columns step=1,loss={len(header)}."
             )
         return True
@@ -169,14 +181,13 @@ def _check_names(rows: list[list[str]], what: str, columns: Columns | None, cert
     naming = Naming(columns)
     names = list(dict.fromkeys(name for row in rows for name in row))
     if missing := naming.missing(names) if certain else []:
-        listed = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
-        raise UsageError(f"{what} has no column called {' or '.join(missing)}; its columns are {listed}.")
+        raise UsageError(f"{what} has no column called {' or '.join(missing)}; its columns are {listed(names)}.")
     layouts = {tuple(row) for row in rows}
     if certain and all(FIGURES.isdisjoint(Naming(columns).line_names(row)) for row in layouts):
         raise UsageError(no_figures(what, names))
 
 
-def _refuse(what: str) -> None:
+def _refuse(what: str) -> NoReturn:
     raise UsageError(
         f"{what} has no line that says a step and a loss, such as: step 100 | loss 2.31. Columns of other names can be given with "
         "--columns step=…,loss=…."

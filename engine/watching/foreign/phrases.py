@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from engine.watching.foreign.names import FIGURES, OURS, Naming, key_of
 
-NUMBER = re.compile(
-    r"((?:(?<![\w.])[-+])?(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)"
-    r"|(?<![\w.])[-+]?(?:nan|inf(?:inity)?)(?![\w]))",
-    re.IGNORECASE,
+_TAIL = r"(?:,\d{3})*(?:\.\d*)?(?:[eE][-+]?\d+)?"
+_DOT = r"\d+(?:[eE][-+]?\d+)?"
+NUMBER = re.compile(  # by its first character, which makes the search several times as fast
+    rf"([-+.\dnNiI](?<![\w.].)(?:(?<=\d)\d*{_TAIL}|(?<=[-+])(?:\d+{_TAIL}|\.{_DOT}|[nN][aA][nN](?!\w)|[iI][nN][fF](?:inity)?(?!\w))"
+    rf"|(?<=\.){_DOT}|(?<=[nN])[aA][nN](?!\w)|(?<=[iI])[nN][fF](?:inity)?(?!\w)))"
 )
 """A number that does not belong to a word (`fp16`, `top5`); with its sign, thousands divided by commas, nan and inf."""
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
@@ -39,6 +41,8 @@ _STEP_TIMES = frozenset(
     "dt step_time iter_time time_per_step time_per_iter time_per_iteration elapsed_time_per_iteration batch_time".split()
 )
 _MEMORY = frozenset("memory mem max_memory peak_memory gpu_memory memory_allocated".split())
+_LABELS = {"train": "train_loss", "val": "val_loss", "valid": "val_loss", "validation": "val_loss"}
+"""What a word alone means, where it is clear that it stands before a loss."""
 _COUNTERS = frozenset("batch batch_idx minibatch".split())
 
 
@@ -58,6 +62,12 @@ class Plan:
     epochs: int | None = None
     figures: frozenset[str] = frozenset()
     """Losses and the like among the values."""
+    known: bool = False
+    """There are other figures with a meaning of ours, such as a learning rate."""
+    indented: bool = False
+    """The line belongs to one above it."""
+    plain: bool = False
+    """The training loss is called loss and nothing more."""
     estimate: bool = False
     """The line gives a training and a validation loss at once: an estimate of both."""
 
@@ -68,15 +78,22 @@ class Plan:
 
 def plan_of(words: tuple[str, ...], naming: Naming) -> Plan:
     """What a wording means; `words` are the texts before, between and after the numbers."""
-    names = [_name_before(text) for text in words[:-1]]
+    bare = _LABELS.get(words[1].strip().lower()) if len(words) == 3 and not words[0].strip() else None
+    if bare is not None:  # `250 val 3.2`
+        return Plan(((1, bare, 1.0),), step=0, figures=frozenset((bare,)))
+    names = [_name_before(text, at == 0) for at, text in enumerate(words[:-1])]
     units = [_unit_after(text) for text in words[1:]]
     meanings = [_meaning(name, naming) for name in names]
+    if "train_loss" in meanings and "val_loss" not in meanings:  # `loss train: 3.1, val: 3.2`
+        meanings = [
+            "val_loss" if _LABELS.get(name.lower()) == "val_loss" else ours for name, ours in zip(names, meanings, strict=True)
+        ]
     step = total = epoch = epochs = None
-    counter = False
+    counter, surest = False, 1000
     for at, ours in enumerate(meanings):
         of = at + 1 if at + 1 < len(names) and words[at + 1].strip() in ("/", "of", "out of") else None
-        if ours == "step" and step is None:
-            step, total, counter = at, of, key_of(names[at]) in _COUNTERS
+        if ours == "step" and (rank := _rank(names[at], naming)) < surest:
+            step, total, counter, surest = at, of or total, key_of(names[at]) in _COUNTERS, rank
         elif ours == "epoch" and epoch is None:
             epoch, epochs = at, of
         elif ours == "total_steps" and total is None:
@@ -88,8 +105,10 @@ def plan_of(words: tuple[str, ...], naming: Naming) -> Plan:
     if step is None and (figures or (bar and (not re.search("[a-z]{2}", opening) or re.search("train|epoch|step", opening)))):
         step, total = _unnamed_step(names, words, bar)
         counter = step is not None
-    estimate = "val_loss" in figures and any(ours == "train_loss" and key_of(names[at]) != "loss" for at, ours, _ in values)
-    return Plan(values, step, total, counter, bar, epoch, epochs, figures, estimate)
+    plain = any(ours == "train_loss" and key_of(names[at]) == "loss" for at, ours, _ in values)
+    estimate = {"train_loss", "val_loss"} <= figures and not plain
+    known = not figures and any(ours in OURS for _, ours, _ in values)
+    return Plan(values, step, total, counter, bar, epoch, epochs, figures, known, words[0][:2] == "  ", plain, estimate)
 
 
 def split_stamp(line: str) -> tuple[str, float | None]:
@@ -117,8 +136,9 @@ def value(text: str) -> float:
         return float(text.replace(",", ""))
 
 
-def _name_before(text: str) -> str:
-    """The words right before a number, up to what divides it from the figure before."""
+@lru_cache(maxsize=8192)
+def _name_before(text: str, opens: bool) -> str:
+    """The words right before a number, up to what divides it from the figure before; `opens` where the line begins with them."""
     text = text[-120:].rstrip(" \t:=\"'[(~@#≈")
     if text.endswith((",", "|", "/", "%")):
         return ""
@@ -129,11 +149,12 @@ def _name_before(text: str) -> str:
     if ")" in name and "(" not in name:
         name = name.rsplit(")", 1)[1].strip()
     first, _, rest = name.partition(" ")
-    if text[:1] not in " \t" and start == 0 and (first.lower() in _SCALES or first in _RATES):
+    if not opens and text[:1] not in " \t" and start == 0 and (first.lower() in _SCALES or first in _RATES):
         return rest.strip()  # the unit of the number before
     return name
 
 
+@lru_cache(maxsize=8192)
 def _unit_after(text: str) -> str:
     """The unit right after a number, in small letters: `ms`, `tok/s`, `it/s`, `GiB`; empty for none."""
     match = re.match(r"\s?([A-Za-z][A-Za-z0-9/]*|%(?:\s?[A-Za-z0-9]+)?(?: MFU)?)", text)
@@ -150,6 +171,13 @@ def _meaning(name: str, naming: Naming) -> str | None:
         if found:
             return None
     return None
+
+
+def _rank(name: str, naming: Naming) -> int:
+    """How surely these words are a usual name; the last of them decide where all of them are none."""
+    words = name.split()[-6:]
+    ranks = (found[1] + 5 * start for start in range(len(words)) if (found := naming.ranked(" ".join(words[start:]))))
+    return next(ranks, 500)
 
 
 def _values(
@@ -169,7 +197,7 @@ def _values(
         if named is None:
             continue
         ours, factor = named
-        rank = (naming.ranked(name) or ("", 50))[1]
+        rank = _rank(name, naming)
         if ours not in found or rank < found[ours][2]:
             found[ours] = at, factor, rank
     return tuple((at, ours, factor) for ours, (at, factor, _) in found.items())

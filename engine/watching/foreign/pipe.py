@@ -51,7 +51,7 @@ class PipeCopy:
             self.path.unlink()
 
     def _run(self) -> None:
-        kept = 0
+        kept, last = 0, b""
         try:
             while True:
                 ready, _, _ = select.select([self._fd, self._closing], [], [])
@@ -59,8 +59,11 @@ class PipeCopy:
                     break
                 data = os.read(self._fd, _BLOCK)
                 if not data:
+                    if last not in (b"", b"\n") and not self.trouble:
+                        self._keep(b"\n", False)  # the last line is as whole as it will ever be
                     self.ended = True
                     break
+                last = data[-1:]
                 if not self.trouble:
                     kept += self._keep(data[: self._limit - kept], kept + len(data) > self._limit)
         except (OSError, ValueError):  # a terminal that went away, a descriptor that cannot be waited for

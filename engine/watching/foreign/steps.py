@@ -102,7 +102,7 @@ class StepCount:
         """Whether a counter that fell to `step` began a new epoch (or a new training), and did not go back to a checkpoint."""
         assert self._raw is not None and self.start is not None
         span = self._raw - self.start
-        if self._rows < 3 or step > self.start + max(self._gap, 0.02 * span) or span < 2 * self._gap:
+        if self._rows < 3 or abs(step - self.start) > max(self._gap, 0.02 * span) or span < 2 * self._gap:
             return False
         epoch = row.get("epoch")
         if type(epoch) in _NUMBERS and self._epoch is not None:

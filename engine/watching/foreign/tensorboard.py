@@ -77,7 +77,7 @@ class TensorBoardFeed(ForeignFeed):
         self._wall, self._value = array.array("d"), array.array("d")
         self._told_up_to = 0
         self._scrambled = False
-        self._newest: dict[int, int] = {}
+        self._last_of: dict[int, int] = {}
         self._highest: int | None = None
         for path, file in list(getattr(self, "_open", {}).items()):
             self._open[path] = _File(path, file.prefix)
@@ -178,9 +178,9 @@ class TensorBoardFeed(ForeignFeed):
             self._note(at, event.step, event.wall_time, number)
 
     def _note(self, tag: int, step: int, wall: float, number: float) -> None:
-        if step <= self._newest.get(tag, step - 1) or (self._highest is not None and step < self._highest):
+        if step <= self._last_of.get(tag, step - 1) or (self._highest is not None and step < self._highest):
             self._scrambled = True
-        self._newest[tag] = step
+        self._last_of[tag] = step
         self._highest = step if self._highest is None else max(step, self._highest)
         self._tag.append(tag)
         self._step.append(step)
@@ -238,7 +238,10 @@ class TensorBoardFeed(ForeignFeed):
         if self._open and not self._tags and not any(file.behind for file in self._open.values()):
             return f"{self.name} holds no figures yet."
         if self._others:
-            return f"Of the {self._others + 1} runs in {self.path.name} this is the newest, {self._place.name}; name its folder for another."
+            place = self._place.name
+            return (
+                f"Of the {self._others + 1} runs in {self.path.name} this is the newest, {place}; for another, name its folder."
+            )
         return ""
 
 

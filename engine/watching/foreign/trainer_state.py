@@ -45,7 +45,7 @@ class TrainerStateFeed(ForeignFeed):
         self._look_due = 0.0
         self._damaged = self._too_large = False
         self._keys: list[str] = []
-        super().__init__(path, columns, name or (f"{path.parent.name}/{STATE}" if path.name == STATE else ""))
+        super().__init__(path, columns, name)
 
     def _files(self) -> Sequence[Path]:
         if not self.path.is_dir():

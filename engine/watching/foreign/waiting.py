@@ -44,6 +44,7 @@ class WaitingFeed(Feed):
         if self._inner is None:
             self._try()
         if self._inner is None:
+            self._add_pipe()
             self._tell()
             return False
         more = self._inner.poll()
@@ -89,6 +90,8 @@ class WaitingFeed(Feed):
 
     def _not_yet(self) -> str:
         if self._copy is not None:
+            if self._copy.ended:
+                return "The pipe has ended, and nothing with a step and a loss came through it."
             return "Nothing with a step and a loss has come through the pipe yet."
         if self.path.is_dir():
             return f"{self.name} is empty; what comes into it is shown."
@@ -99,7 +102,11 @@ class WaitingFeed(Feed):
     def _add_pipe(self) -> None:
         if self._copy is None:
             return
+        if self._inner is None:
+            self.trouble = self._not_yet()
         self.status = replace(self.status, state="quiet" if self._copy.ended else "following")
+        if self._copy.ended and self.summary is not None:
+            self.summary = replace(self.summary, eta_s=None)
         self.trouble = " ".join(filter(None, (self._copy.trouble, self.trouble)))
 
     def _tell(self) -> None:

@@ -42,6 +42,8 @@ class NewRunScreen(ModalScreen[str | None]):
     app: TinyTalesApp
     CSS_PATH = "new_run.tcss"
     AUTO_FOCUS = ""
+    HELP_TITLE = "In the form"
+    FIELD_HELP = ("In this field", [("enter  tab", "Go to the next field"), ("right", "Take what is suggested"), ("ctrl+u", "Clear it")])
     VERTICAL_BREAKPOINTS = [(0, "-short"), (18, "-tall")]
     BINDINGS = [
         Binding("ctrl+s", "start", "Start", id="new_run.start", tooltip="Start the run in the background"),
@@ -49,7 +51,6 @@ class NewRunScreen(ModalScreen[str | None]):
         Binding("ctrl+r", "put_back", "Recipe's value", id="new_run.put_back", tooltip="Put the recipe's own value back"),
         Binding("f6", "find", "Find", id="new_run.find", tooltip="Find a setting by its name or its help (/ does too)"),
         Binding("f5", "copy", "Copy command", id="new_run.copy", tooltip="Copy the command line that does the same"),
-        Binding("f1", "app.help", "Help", show=False, id="new_run.help", tooltip="Show these keys"),
         Binding("escape", "leave", "Close", id="new_run.close", tooltip="End the estimate, clear the search, or close"),
     ]
 
