@@ -16,7 +16,6 @@ from engine.run_digest import Summary
 from engine.run_status import RunStatus
 from engine.run_view import RunView, find_run, list_runs, log_line
 from tinytales_tui import paths
-from tinytales_tui.curve import draw_curve
 from tinytales_tui.figures import duration, facts, fitting_table, short_count, short_duration, size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.terminal import detect
@@ -193,12 +192,14 @@ def _facts(run: RunView, status: RunStatus, summary: Summary) -> list[tuple[str,
 
 
 def _put_curve(run: RunView) -> None:
+    from tinytales_tui.plot.text_chart import text_chart  # with numpy, which the list of runs has no use for
+
     terminal = detect()
     width = min(terminal.columns, 100) if sys.stdout.isatty() else 80
     rows = run.metrics()
     losses = [(row["step"], row["train_loss"]) for row in rows if "train_loss" in row]
     checks = [(row["step"], row["val_loss"]) for row in rows if "val_loss" in row]
-    if lines := draw_curve(losses, checks, width, 9, terminal.unicode, "loss by step"):
+    if lines := text_chart(losses, checks, width, 9, terminal.unicode, "loss by step"):
         put("")
         for line in lines:
             put(line)

@@ -89,4 +89,8 @@ def watch(
     }
     if options.headless and (unused := [name for name, value in of_screen.items() if value is not None]):
         raise UsageError(f"{unused[0]} belongs to the screen and has no meaning beside --once, --json and --until.")
+    if not options.headless:
+        from tinytales_tui.watch_dashboard import open_dashboard
+
+        raise typer.Exit(open_dashboard(options))
     raise typer.Exit(run_watch(options))

@@ -25,9 +25,9 @@ from engine.watching.marks import marks_of
 from engine.watching.table import MetricsTable
 from engine.watching.verdict import Verdict, evidence_of, judge
 from tinytales_tui import paths
-from tinytales_tui.curve import draw_curve
 from tinytales_tui.figures import duration, facts, short_count, size
 from tinytales_tui.output import json_line, put
+from tinytales_tui.plot.text_chart import text_chart
 from tinytales_tui.runs_show import standing, way_on
 from tinytales_tui.terminal import detect
 from tinytales_tui.text import one_line, safe_text
@@ -104,7 +104,7 @@ def chart(feed: Feed, width: int, height: int, unicode: bool) -> list[str]:
             bits = _points(feed.table, "val_bits_per_byte")
             losses, checks = (losses, []) if losses else (bits, [])
     label = "loss by step" if losses else "validation loss by step"
-    return draw_curve(losses or checks, checks if losses else [], width, height, unicode, label)
+    return text_chart(losses or checks, checks if losses else [], width, height, unicode, label)
 
 
 def _points(table: MetricsTable, name: str) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ def smooth(values: np.ndarray, weight: float) -> np.ndarray:
     """Exponential moving average, float64 of the same shape: each value keeps `weight` (0 to below 1) of what came before.
 
     Corrected for its start, as in TensorBoard: the first value stands for itself. Values that are not finite are passed over (NaN in the
-    result) and do not count. Worked out by doubling (Hillis and Steele 1986): log2 passes over the array in place of one step after the other.
+    result) and do not count. Worked out by doubling (Hillis and Steele 1986): a few passes over the array in place of a step a value.
     """
     values = np.asarray(values, dtype=np.float64)
     if weight <= 0 or not len(values):

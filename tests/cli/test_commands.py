@@ -37,7 +37,22 @@ def test_the_app_never_imports_torch() -> None:
     names = [".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
     loaded = modules_after("import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)")
     assert "textual" in loaded and "tinytales_tui.app" in loaded
-    assert not loaded & {"torch", "transformers", "huggingface_hub", "numpy", "safetensors"}
+    assert not loaded & {"torch", "transformers", "huggingface_hub", "safetensors"}
+
+
+def test_the_app_starts_without_numpy_and_without_the_panes_that_are_not_open() -> None:
+    loaded = modules_after("import tinytales_tui.app, tinytales_tui.start, tinytales_tui.cli")
+    assert "textual" in loaded
+    assert not any(name == "numpy" or name.startswith(("tinytales_tui.train.", "tinytales_tui.plot")) for name in loaded)
+
+
+def test_nothing_of_the_engine_that_is_followed_or_read_knows_the_screen() -> None:
+    folder = Path(__file__).parents[2] / "engine"
+    parts = [folder / "growing_files.py", folder / "run_digest.py", *sorted((folder / "watching").rglob("*.py"))]
+    names = [".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in parts]
+    loaded = modules_after("import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)")
+    assert "engine.watching.follower" in loaded
+    assert not loaded & {"torch", "textual", "rich", "typer"}
 
 
 def test_a_prompt_never_imports_textual(tiny_checkpoint: Path) -> None:

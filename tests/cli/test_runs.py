@@ -20,8 +20,8 @@ from small import save_tiny
 import engine
 from tinytales_tui import runs_steer
 from tinytales_tui.cli import run as run_command
-from tinytales_tui.curve import draw_curve
 from tinytales_tui.figures import duration, fitting_table, short_count, short_duration, size
+from tinytales_tui.plot.text_chart import text_chart
 
 
 @pytest.fixture
@@ -70,10 +70,11 @@ def test_list(runs: Path, tell: Callable) -> None:
 
 def test_list_starts_in_a_blink_and_without_torch(runs: Path) -> None:
     make_run(runs)
-    code = "import sys\nfrom tinytales_tui.cli import run\nfor c in ('list', 'show', 'log'): run(['runs', c])\n"
-    code += "print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not {"torch", "numpy", "textual", "rich.table"} & set(done.stderr.split())
+    for commands, none_of in (("'list', 'log'", {"torch", "numpy", "textual", "rich.table"}), ("'show',", {"torch", "textual"})):
+        code = f"import sys\nfrom tinytales_tui.cli import run\nfor c in ({commands}): run(['runs', c])\n"
+        code += "print(*sys.modules, file=sys.stderr)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and not none_of & set(done.stderr.split())
 
 
 def test_show(runs: Path, tell: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,13 +282,13 @@ def test_a_reader_that_goes_away_is_no_failure(runs: Path) -> None:
 def test_curves() -> None:
     falling = [(float(step), 8.0 / (1 + step)) for step in range(50)]
     for unicode in (True, False):
-        lines = draw_curve(falling, [(10.0, 1.0)], 60, 6, unicode, "loss")
-        assert len(lines) == 8 and max(map(len, lines)) <= 60 and lines[0].startswith("8.00") and lines[5].startswith("0.16")
-        assert "(logarithmic)" in lines[7] and sum(line.count("o") for line in lines[:6]) == 1
-    assert draw_curve([], [], 60, 6, True, "loss") == [] and draw_curve([(1.0, 2.0)], [], 60, 6, True, "") == []
+        lines = text_chart(falling, [(10.0, 1.0)], 60, 6, unicode, "loss")
+        assert len(lines) == 9 and max(map(len, lines)) <= 60 and " 3.0" in lines[1] and " 0.3" in lines[4]
+        assert "(logarithmic), o: validation" in lines[8] and sum(line.count("o") for line in lines[:6]) == 1
+    assert text_chart([], [], 60, 6, True, "loss") == [] and text_chart([(1.0, 2.0)], [], 60, 6, True, "") == []
     odd = [(0.0, float("nan")), (1.0, 2.0), (2.0, float("inf")), (3.0, 2.0), (4.0, -1.0), (5.0, 1e300)]
-    assert len(draw_curve(odd, [(2.0, float("nan")), (99.0, 0.0)], 20, 4, False, "loss")) == 6
-    assert len(draw_curve([(1.0, 2.0), (2.0, 2.0)], [], 5, 3, True, "level")) == 5
+    assert len(text_chart(odd, [(2.0, float("nan")), (99.0, 0.0)], 20, 4, False, "loss")) == 6
+    assert len(text_chart([(1.0, 2.0), (2.0, 2.0)], [], 5, 3, True, "level")) == 5
 
 
 def test_figures() -> None:

@@ -99,14 +99,14 @@ PRINTED_DICTS = """\
 {'loss': 2.3113, 'grad_norm': 1.25, 'learning_rate': 5e-05, 'epoch': 0.1}
 {'loss': 2.1013, 'grad_norm': 1.05, 'learning_rate': 4e-05, 'epoch': 0.2}
 {'eval_loss': 2.2001, 'eval_runtime': 1.2, 'eval_samples_per_second': 80.1, 'epoch': 0.2}
-{'loss': '1.9', 'grad_norm': '0.95', 'learning_rate': '3e-05', 'epoch': '0.3'}
+{'loss': '1.9', 'grad_norm': '0.95', 'learning_rate': '3e-05', 'epoch': '1'}
 {'train_runtime': 12.5, 'train_samples_per_second': 8.0, 'train_loss': 2.1042, 'epoch': 0.3}
 """
 
 DICTS_AND_BARS = (
     "\r  0%|          | 0/60 [00:00<?, ?it/s]"
     "\r 33%|███▎      | 20/60 [00:02<00:04,  9.90it/s]{'loss': 2.3113, 'grad_norm': 1.25, 'learning_rate': 5e-05, 'epoch': 0.1}\n"
-    "\r 66%|██████▋   | 40/60 [00:04<00:02,  9.95it/s]\n{'loss': 2.1013, 'grad_norm': 1.05, 'learning_rate': 4e-05, 'epoch': 0.2}\n"
+    "\r 66%|██████▋   | 40/60 [00:04<00:02,  9.95it/s]\n{'loss': 2.1013, 'grad_norm': 1.05, 'learning_rate': 4e-05, 'epoch': '1'}\n"
     "\r  0%|          | 0/5 [00:00<?, ?it/s]\r100%|██████████| 5/5 [00:00<00:00, 52.10it/s]\n"
     "{'eval_loss': 2.2001, 'eval_runtime': 1.2, 'epoch': 0.2}\n"
     "\r100%|██████████| 60/60 [00:06<00:00,  9.98it/s]\n{'loss': 1.9, 'grad_norm': 0.95, 'learning_rate': 3e-05, 'epoch': 0.3}\n"
@@ -148,11 +148,15 @@ TORCHTITAN = """\
 MEGATRON = """\
  [2026-03-01 10:00:00] iteration      100/    1000 | consumed samples:          800 | elapsed time per iteration (ms): 250.5 | learning rate: 1.500000E-04 | global batch size:     8 | lm loss: 6.512345E+00 | loss scale: 1.0 | grad norm: 1.250 | number of skipped iterations:   0 | number of nan iterations:   0 |
  [2026-03-01 10:00:25] iteration      200/    1000 | consumed samples:         1600 | elapsed time per iteration (ms): 249.5 | learning rate: 1.400000E-04 | global batch size:     8 | lm loss: 5.512345E+00 | loss scale: 1.0 | grad norm: 1.150 | number of skipped iterations:   0 | number of nan iterations:   0 |
+ validation loss at iteration 200 | lm loss value: 5.412345E+00 | lm loss PPL: 2.241576E+02 |
 """
 
 TORCH_EXAMPLE = """\
 Train Epoch: 1 [0/60000 (0%)]\tLoss: 2.305400
 Train Epoch: 1 [640/60000 (1%)]\tLoss: 1.359780
+
+Test set: Average loss: 0.2012, Accuracy: 9400/10000 (94%)
+
 Train Epoch: 2 [0/60000 (0%)]\tLoss: 0.159780
 Train Epoch: 2 [640/60000 (1%)]\tLoss: 0.139780
 """

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from made_runs import make_run, write_lines, write_status
 
 from engine.growing_files import LARGEST, GrowingFile, JsonLines
 from engine.watching.feed import Feed, RunFeed
 from engine.watching.follower import Follower
-from tests.made_runs import make_run, write_lines, write_status
 
 
 def read_all(feed: Feed) -> Feed:

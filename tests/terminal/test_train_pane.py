@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import live_trainer, make_run, write_lines, write_status
 
-from tests.made_runs import live_trainer, make_run, write_lines, write_status
 from tinytales_tui import paths
 
 STORIES = {20: "A cat sat there.", 60: "A cat ran to the hill.", 100: "A cat found its home."}
@@ -104,7 +104,7 @@ async def test_the_newest_run_is_opened_by_itself_and_a_live_one_first(runs: Pat
         async with opened() as (pilot, text):
             assert pilot.app.screen.opened.name == "old"
             assert "running" in text()
-        assert pilot.app.screen.view == "curve"
+            assert pilot.app.screen.view == "curve"
 
 
 async def test_the_curve_its_verdict_and_the_values_under_the_cursor(runs: Path, opened: Callable) -> None:

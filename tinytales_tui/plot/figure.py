@@ -30,8 +30,9 @@ class Curve:
     x: np.ndarray
     y: np.ndarray
     style: int
-    form: Literal["line", "band", "points"] = "line"
-    """line: through the mean of each column; band: from its smallest to its largest value; points: a line with a dot at each point."""
+    form: Literal["line", "band", "points", "dots"] = "line"
+    """line: through the mean of each column; band: from its smallest to its largest value; points: a line with a dot at each value where
+    there are few; dots: only its letter at each value."""
     letter: str = "*"
     """Draws it in ASCII, and marks its last point where `named`."""
     named: bool = False
@@ -152,16 +153,25 @@ def _paint(canvas: Canvas, curve: Curve, found: Columns, scale: Scale) -> None:
         canvas.paint(band_mask(top, bottom, height) | middle, curve.style, curve.letter)
         return
     means = row(found.mean)
+    if curve.form == "dots":
+        for column in np.flatnonzero(~np.isnan(means)):
+            canvas.put(int(column) // canvas.across, _cell(canvas, means[column]), curve.letter, curve.style)
+        return
     canvas.paint(line_mask(bridge(means, found.broken), height), curve.style, curve.letter)
     at = np.flatnonzero(~np.isnan(means))
     if curve.form == "points" and len(at) <= canvas.width // 3:
         for column in at:
-            canvas.put(int(column) // canvas.across, round(float(means[column]) / canvas.down - 0.5 + 0.5 / canvas.down),
-                       curve.letter if canvas.ascii else "●", curve.style)  # fmt: skip
+            canvas.put(
+                int(column) // canvas.across, _cell(canvas, means[column]), curve.letter if canvas.ascii else "●", curve.style
+            )
     if curve.named and len(at):
         column = int(at[-1])
-        cell_row = min(canvas.height - 1, max(0, int(means[column] // canvas.down)))
-        canvas.put(column // canvas.across, cell_row, curve.letter, curve.style)
+        canvas.put(column // canvas.across, _cell(canvas, means[column]), curve.letter, curve.style)
+
+
+def _cell(canvas: Canvas, row: float) -> int:
+    """The row of cells that holds a row of dots; what lies outside is put at the rim."""
+    return min(canvas.height - 1, max(0, int((row + 0.5) // canvas.down)))
 
 
 def _show_clipped(canvas: Canvas, found: Sequence[Columns], scale: Scale) -> None:

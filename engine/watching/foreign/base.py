@@ -51,6 +51,7 @@ class ForeignFeed(Feed):
         self._growths: deque[float] = deque(maxlen=20)
         self._told: object = None
         self._bytes = 0
+        self._line_gap: float | None = None  # seconds between two lines, by the times that they say
         self._begin_again()
 
     def poll(self) -> bool:
@@ -150,8 +151,6 @@ class ForeignFeed(Feed):
         if self._line_gap is not None:
             gaps.append(self._line_gap)
         return max(statistics.median(gaps), self._line_gap or 0.0) if gaps else None
-
-    _line_gap: float | None = None
 
     def _figures(self) -> None:
         """The figures of a list, and the pace, out of the table."""

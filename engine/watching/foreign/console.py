@@ -87,7 +87,7 @@ class ConsoleReader:
 
     def _read(self, plan: Plan, numbers: list[str], at: float | None) -> Row | None:
         epoch = numbers[plan.epoch] if plan.epoch is not None else ""
-        if epoch and "." not in epoch:
+        if epoch and "." not in epoch and not plan.printed:
             self._see_epoch(value(epoch), value(numbers[plan.epochs]) if plan.epochs is not None else None)
         step = self._step(plan, numbers)
         if not plan.figures and (not plan.known or self._last is None or (step is None and not plan.indented)):
@@ -104,8 +104,8 @@ class ConsoleReader:
             return None
         self._last = step
         row["step"] = int(step) if abs(step) < 2**63 and step.is_integer() else step
-        if at is not None:
-            row["time"] = at
+        if at is not None or (plan.indented and self._time is not None):
+            row["time"] = self._time  # of the line itself, or of the one that it belongs to
         if epoch or self._epoch is not None:
             row["epoch"] = value(epoch) if epoch else self._epoch
         return row
@@ -140,7 +140,11 @@ class ConsoleReader:
         """The step of a line that says none: that of the lines before, a whole epoch, or its place among its like."""
         if self._counts or not plan.figures:
             return self._last
-        if plan.epoch is not None and self._epoch is not None and "." not in numbers[plan.epoch]:
+        if (
+            plan.epoch is not None
+            and self._epoch is not None
+            and not (plan.printed or self.counted or "." in numbers[plan.epoch])
+        ):
             if self._epochs:
                 self._see_total(self._epochs)
             return self._epoch

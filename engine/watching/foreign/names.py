@@ -109,7 +109,7 @@ _PLACES = frozenset(
 _TRAINING = frozenset(
     "train training tr lm ce nll cross entropy crossentropy xent step iter batch epoch total avg average mean running".split()
 )
-_VALIDATION = frozenset("val valid validation eval evaluation dev test".split())
+VALIDATION = frozenset("val valid validation eval evaluation dev test".split())
 _WORDS = re.compile(r"[a-z0-9]+")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -136,13 +136,14 @@ def meaning(name: str) -> tuple[str, int] | None:
 
 
 def _loss(words: Sequence[str]) -> tuple[str, int] | None:
+    words = words[:-1] if words[-1] == "value" else words  # `lm loss value`
     rest = [word for word in words if word != "loss"]
     if len(rest) == len(words):
         rest = [word for word in words if word not in ("nll", "xent", "crossentropy")]
         if len(rest) == len(words):
             return None
-    checks = sum(word in _VALIDATION for word in rest)
-    if checks and all(word in _VALIDATION or word in _TRAINING for word in rest):
+    checks = sum(word in VALIDATION for word in rest)
+    if checks and all(word in VALIDATION or word in _TRAINING for word in rest):
         return "val_loss", len(rest) - 1 + 5 * ("test" in rest)
     if not checks and all(word in _TRAINING for word in rest):
         return "train_loss", len(rest)

@@ -24,6 +24,7 @@ from engine.watching.foreign.names import FIGURES, Columns, Naming, listed, no_f
 from engine.watching.foreign.pipe import copy_at
 from engine.watching.foreign.tensorboard import FIRST_RECORD, MARK, TensorBoardFeed, event_files, load_reader
 from engine.watching.foreign.trainer_state import STATE, TrainerStateFeed, states_in
+from engine.watching.foreign.waiting import WaitingFeed
 
 HEAD = 1 << 20
 """Bytes at the beginning of a file by which its kind is told."""
@@ -40,8 +41,6 @@ def open_feed(path: Path, columns: Columns | None = None) -> Feed:
 
     Raises `UsageError` for what is there and is no log that can be followed, with the way out.
     """
-    from engine.watching.foreign.waiting import WaitingFeed
-
     if copy_at(path) is None and (feed := told(path, columns)) is not None:
         return feed
     return WaitingFeed(path, columns)

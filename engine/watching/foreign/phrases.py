@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
-from engine.watching.foreign.names import FIGURES, OURS, Naming, key_of
+from engine.watching.foreign.names import FIGURES, OURS, VALIDATION, Naming, key_of
 
 _TAIL = r"(?:,\d{3})*(?:\.\d*)?(?:[eE][-+]?\d+)?"
 _DOT = r"\d+(?:[eE][-+]?\d+)?"
@@ -66,6 +66,8 @@ class Plan:
     """There are other figures with a meaning of ours, such as a learning rate."""
     indented: bool = False
     """The line belongs to one above it."""
+    printed: bool = False
+    """The line is a printed dictionary: its epoch is a share, also where it is a whole number."""
     plain: bool = False
     """The training loss is called loss and nothing more."""
     estimate: bool = False
@@ -88,6 +90,9 @@ def plan_of(words: tuple[str, ...], naming: Naming) -> Plan:
         meanings = [
             "val_loss" if _LABELS.get(name.lower()) == "val_loss" else ours for name, ours in zip(names, meanings, strict=True)
         ]
+    opening = key_of(words[0]).split("_")
+    if not VALIDATION.isdisjoint(opening) and "train" not in opening:  # `Test set: average loss: 0.05`
+        meanings = ["val_loss" if ours == "train_loss" else ours for ours in meanings]
     step = total = epoch = epochs = None
     counter, surest = False, 1000
     for at, ours in enumerate(meanings):
@@ -101,14 +106,15 @@ def plan_of(words: tuple[str, ...], naming: Naming) -> Plan:
     bar = any(unit in ("it/s", "s/it") for unit in units) and "<" in "".join(words)
     values = _values(names, units, meanings, words, naming, {step, total, epoch, epochs}, bar)
     figures = frozenset(ours for _, ours, _ in values if ours in FIGURES)
-    opening = words[0].lower()
-    if step is None and (figures or (bar and (not re.search("[a-z]{2}", opening) or re.search("train|epoch|step", opening)))):
+    named_so = not re.search("[a-z]{2}", words[0].lower()) or re.search("train|epoch|step", words[0].lower()) is not None
+    if step is None and (figures or (bar and named_so)):
         step, total = _unnamed_step(names, words, bar)
         counter = step is not None
     plain = any(ours == "train_loss" and key_of(names[at]) == "loss" for at, ours, _ in values)
     estimate = {"train_loss", "val_loss"} <= figures and not plain
     known = not figures and any(ours in OURS for _, ours, _ in values)
-    return Plan(values, step, total, counter, bar, epoch, epochs, figures, known, words[0][:2] == "  ", plain, estimate)
+    indented, printed = words[0][:2] == "  ", any("{'" in text or '{"' in text for text in words)
+    return Plan(values, step, total, counter, bar, epoch, epochs, figures, known, indented, printed, plain, estimate)
 
 
 def split_stamp(line: str) -> tuple[str, float | None]:

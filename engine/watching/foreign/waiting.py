@@ -36,6 +36,7 @@ class WaitingFeed(Feed):
         self.loading = None
         self.trouble = self._not_yet()
         self._inner: Feed | None = None
+        self._before = 0  # the version at which the right feed took over
         self._due = 0.0
         self._size = -1
         self._told: object = None
@@ -85,8 +86,6 @@ class WaitingFeed(Feed):
         if self._inner is not None:
             self.kind, self.steerable, self.key = self._inner.kind, self._inner.steerable, str(self.path)
             self._before = self.version + 1
-
-    _before = 0
 
     def _not_yet(self) -> str:
         if self._copy is not None:
