@@ -30,6 +30,7 @@ STALE_FOR = 15.0
 life comes within a few."""
 TELL_WITHIN = 2.0
 """Seconds within which the kind of a log that came through a pipe is told, once it is closed."""
+_NO_COLUMNS = "--columns is for logs of other programs; the columns of a run are known."
 _UNTIL = "finished, failed, stale or step:N, as in --until step:5000"
 
 
@@ -104,13 +105,14 @@ def open_target(target: str | None, columns: str | None = None) -> Feed:
     if os.sep not in target and not target.startswith((".", "~")) and looks_like_run(named):
         return _of_run(named, columns)
     path = Path(os.path.expanduser(target))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
-    if looks_like_run(path):
-        return _of_run(path, columns)
     if os.path.lexists(path) or os.sep in target or target.startswith((".", "~")):
         from engine.watching.foreign.names import Columns
         from engine.watching.foreign.opening import open_feed
 
-        return open_feed(path, Columns.parse(columns) if columns else None)
+        feed = open_feed(path, Columns.parse(columns) if columns else None)
+        if columns and isinstance(feed, RunFeed):
+            raise UsageError(_NO_COLUMNS)
+        return feed
     try:
         return _of_run(find_run(paths.runs_folder(), target).path, columns)
     except UsageError as error:
@@ -119,7 +121,7 @@ def open_target(target: str | None, columns: str | None = None) -> Feed:
 
 def _of_run(path: Path, columns: str | None) -> RunFeed:
     if columns:
-        raise UsageError("--columns is for logs of other programs; the columns of a run are known.")
+        raise UsageError(_NO_COLUMNS)
     return RunFeed(path, full=True)
 
 

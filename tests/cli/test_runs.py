@@ -288,7 +288,7 @@ def test_curves() -> None:
     assert text_chart([], [], 60, 6, True, "loss") == [] and text_chart([(1.0, 2.0)], [], 60, 6, True, "") == []
     odd = [(0.0, float("nan")), (1.0, 2.0), (2.0, float("inf")), (3.0, 2.0), (4.0, -1.0), (5.0, 1e300)]
     assert len(text_chart(odd, [(2.0, float("nan")), (99.0, 0.0)], 20, 4, False, "loss")) == 6
-    assert len(text_chart([(1.0, 2.0), (2.0, 2.0)], [], 5, 3, True, "level")) == 5
+    assert len(text_chart([(1.0, 2.0), (2.0, 2.0)], [], 5, 3, True, "level")) == 6
 
 
 def test_figures() -> None:

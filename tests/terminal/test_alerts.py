@@ -17,8 +17,8 @@ from textual.widgets import Static
 from engine.run_status import RunStatus
 from tinytales_tui import notify, settings
 from tinytales_tui.settings import ALERT_KINDS, UiSettings
-from tinytales_tui.train.alerts import HOLD, Alert, AlertWatch
-from tinytales_tui.train.alerts_dialog import AlertsDialog, tell
+from tinytales_tui.train.alerts.alerts import HOLD, Alert, AlertWatch
+from tinytales_tui.train.alerts.dialog import AlertsDialog, tell
 from tinytales_tui.widgets.choice import Choice
 
 
@@ -327,7 +327,7 @@ async def test_many_are_told_with_one_ring(make_app: Callable, until: Callable, 
 
 
 def test_the_plain_parts_import_no_textual() -> None:
-    code = "import tinytales_tui.notify, tinytales_tui.train.alerts, sys; print(*sys.modules)"
+    code = "import tinytales_tui.notify, tinytales_tui.train.alerts.alerts, sys; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"textual", "torch", "psutil"} & set(modules)
     assert set(UiSettings().alert_kinds) == set(ALERT_KINDS)

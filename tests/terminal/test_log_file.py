@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from engine.run_view import log_line
-from tinytales_tui.train import log_search
-from tinytales_tui.train.log_file import LIMIT, LogFile
-from tinytales_tui.train.log_pager import LogPager
-from tinytales_tui.train.log_search import BadPattern, Hunt, Query, Scan, Serious, parse_query
-from tinytales_tui.train.log_text import LEVELS, cut_cells, level_of, levels, may_hold_level, shown_text, wrap_cells
+from tinytales_tui.train.log import search as log_search
+from tinytales_tui.train.log.file import LIMIT, LogFile
+from tinytales_tui.train.log.pager import LogPager
+from tinytales_tui.train.log.search import BadPattern, Hunt, Query, Scan, Serious, parse_query
+from tinytales_tui.train.log.text import LEVELS, cut_cells, level_of, levels, may_hold_level, shown_text, wrap_cells
 
 
 def log_of(path: Path, data: bytes | str) -> LogFile:
@@ -469,7 +469,7 @@ def test_a_log_that_begins_again_says_so(tmp_path: Path) -> None:
 
 def test_the_plain_parts_import_no_textual_and_no_torch() -> None:
     code = (
-        "import sys; import tinytales_tui.train.log_pager; print([name for name in ('textual', 'torch') if name in sys.modules])"
+        "import sys; import tinytales_tui.train.log.pager; print([name for name in ('textual', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,9 +12,9 @@ from textual.binding import Binding
 from textual.filter import LineFilter
 from textual.widgets import Input
 
-from tinytales_tui.train.log_pager import Page
-from tinytales_tui.train.log_status import bar_words
-from tinytales_tui.train.log_view import NO_LOG, LogView
+from tinytales_tui.train.log.pager import Page
+from tinytales_tui.train.log.status import bar_words
+from tinytales_tui.train.log.view import NO_LOG, LogView
 from tinytales_tui.widgets.plain_filters import AsciiFilter
 
 

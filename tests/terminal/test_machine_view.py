@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from engine.watching.machine import GpuSample, History, MachineSample
-from tinytales_tui.train.machine_view import Line, MachineView, grouped, health_lines, one_line_health, sparkline
+from tinytales_tui.train.machine.view import Line, MachineView, grouped, health_lines, one_line_health, sparkline
 from tinytales_tui.widgets.plain_filters import AsciiFilter
 
 GPU = GpuSample(0, "A GPU", 87.0, int(12e9), int(141e9), 61.0, 301.2, True)

@@ -21,8 +21,8 @@ from engine import run_actions
 from engine.run_view import RunView
 from tinytales_tui import app as app_module
 from tinytales_tui.theme import DARK
-from tinytales_tui.train.export_dialog import ExportDialog
-from tinytales_tui.train.steer_dialogs import CheckpointDialog, MoreStepsDialog
+from tinytales_tui.train.steer.dialogs import CheckpointDialog, MoreStepsDialog
+from tinytales_tui.train.steer.export_dialog import ExportDialog
 from tinytales_tui.widgets.confirm import ConfirmDialog
 from tinytales_tui.widgets.plain_filters import AsciiFilter
 

@@ -20,8 +20,9 @@ from engine.run_status import RunStatus
 from engine.run_view import RunView
 from engine.training import launch
 from engine.training.settings import TrainSettings
-from tinytales_tui.train import steer_questions, steering
-from tinytales_tui.train.checkpoint_rows import (
+from tinytales_tui.train.steer import questions as steer_questions
+from tinytales_tui.train.steer import steering
+from tinytales_tui.train.steer.checkpoint_rows import (
     checkpoint_rows,
     destination_of,
     folder_to_start_from,
@@ -30,8 +31,8 @@ from tinytales_tui.train.checkpoint_rows import (
     table_lines,
     validation_notes,
 )
-from tinytales_tui.train.steer_questions import needs_confirmation
-from tinytales_tui.train.steering import Outcome, available, more_steps, perform, perform_all, toggled, told
+from tinytales_tui.train.steer.questions import needs_confirmation
+from tinytales_tui.train.steer.steering import Outcome, available, more_steps, perform, perform_all, toggled, told
 
 ACTIONS = ("stop", "pause", "resume", "checkpoint", "sample", "export", "delete")
 
@@ -308,7 +309,7 @@ def test_nothing_from_a_file_steers_the_terminal(tmp_path: Path) -> None:
 
 
 def test_neither_torch_nor_textual_is_needed() -> None:
-    code = "import sys\nimport tinytales_tui.train.steer_questions, tinytales_tui.train.checkpoint_rows\n"
+    code = "import sys\nimport tinytales_tui.train.steer.questions, tinytales_tui.train.steer.checkpoint_rows\n"
     code += "import engine.training.launch\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"torch", "textual", "numpy"} & set(done.stdout.split())

@@ -15,12 +15,13 @@ from engine.watching.feed import Feed
 from engine.watching.marks import Mark, marks_of
 from engine.watching.verdict import evidence_of, judge
 from tinytales_tui.text import one_line
-from tinytales_tui.train import charting, header
+from tinytales_tui.train import header
+from tinytales_tui.train.charts import charting
+from tinytales_tui.train.charts.measures import Looking, Measure, measures_of
+from tinytales_tui.train.charts.palette import curve_styles
 from tinytales_tui.train.header import Lines
-from tinytales_tui.train.measures import Looking, Measure, measures_of
-from tinytales_tui.train.palette import curve_styles
-from tinytales_tui.train.scrubbing import sittings
-from tinytales_tui.train.stories import StoriesView
+from tinytales_tui.train.stories.scrubbing import sittings
+from tinytales_tui.train.stories.view import StoriesView
 
 if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen

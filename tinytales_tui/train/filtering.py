@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Input
 
-from tinytales_tui.train.runs_list import RunsList
+from tinytales_tui.train.runs.list import RunsList
 
 if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen

@@ -11,9 +11,9 @@ from textual.widget import Widget
 from engine.watching.feed import Feed
 from tinytales_tui.figures import duration, short_count
 from tinytales_tui.text import one_line
-from tinytales_tui.train.charting import Reading
-from tinytales_tui.train.measures import AXIS_WORDS, Looking, Measure
-from tinytales_tui.train.run_rows import BADGES, bar, state_words
+from tinytales_tui.train.charts.charting import Reading
+from tinytales_tui.train.charts.measures import AXIS_WORDS, Looking, Measure
+from tinytales_tui.train.runs.rows import BADGES, bar, state_words
 
 VIEWS = (("runs", "Runs"), ("curve", "Curve"), ("grid", "Grid"), ("stories", "Stories"), ("log", "Log"), ("machine", "Machine"))
 """The views of the pane, in the order of their number keys."""

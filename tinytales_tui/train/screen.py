@@ -23,22 +23,22 @@ from engine.watching.feed import Feed
 from engine.watching.follower import BEHIND, CLOSE, Follower
 from engine.watching.marks import Mark
 from tinytales_tui import paths
-from tinytales_tui.train import charting
-from tinytales_tui.train.alerting import Alerting
-from tinytales_tui.train.chart_view import ChartView
+from tinytales_tui.train.alerts.alerting import Alerting
+from tinytales_tui.train.charts import charting
+from tinytales_tui.train.charts.chart_view import ChartView
+from tinytales_tui.train.charts.grid import ChartGrid
+from tinytales_tui.train.charts.keys import CHART_BINDINGS, LookingKeys
+from tinytales_tui.train.charts.measures import MOST_OVERLAID, Looking, Measure, measures_of
 from tinytales_tui.train.drawing import CHART_VIEWS, Drawing
 from tinytales_tui.train.filtering import Filtering
-from tinytales_tui.train.grid import ChartGrid
 from tinytales_tui.train.header import VIEWS, Lines
-from tinytales_tui.train.health import Health
-from tinytales_tui.train.log_view import LogView
-from tinytales_tui.train.looking_keys import CHART_BINDINGS, LookingKeys
-from tinytales_tui.train.machine_view import MachineView
-from tinytales_tui.train.measures import MOST_OVERLAID, Looking, Measure, measures_of
-from tinytales_tui.train.run_rows import SORT_WORDS
-from tinytales_tui.train.runs_list import RunsList
-from tinytales_tui.train.steering_keys import STEERING_BINDINGS, SteeringKeys
-from tinytales_tui.train.stories import StoriesView
+from tinytales_tui.train.log.view import LogView
+from tinytales_tui.train.machine.health import Health
+from tinytales_tui.train.machine.view import MachineView
+from tinytales_tui.train.runs.list import RunsList
+from tinytales_tui.train.runs.rows import SORT_WORDS
+from tinytales_tui.train.steer.keys import STEERING_BINDINGS, SteeringKeys
+from tinytales_tui.train.stories.view import StoriesView
 from tinytales_tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
     """Where runs are watched and steered."""
 
     app: TinyTalesApp
-    CSS_PATH = ["train.tcss", "dialogs.tcss"]
+    CSS_PATH = ["train.tcss", "steer/dialogs.tcss"]
     TITLE = "Train"
     HELP_GROUPS = {"chart": "On the curves"}
     AUTO_FOCUS = ""
@@ -273,7 +273,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self.draw()
 
     def action_alerts(self) -> None:
-        from tinytales_tui.train.alerts_dialog import AlertsDialog
+        from tinytales_tui.train.alerts.dialog import AlertsDialog
 
         self.app.push_screen(AlertsDialog())
 

@@ -61,7 +61,7 @@ class HelpScreen(ModalScreen[None]):
 def sections_for(screen: Screen, pane: str) -> list[Section]:
     """The keys that count where the focus is, then the pane's, then those that work everywhere.
 
-    A widget may have `HELP` (a title, and keys that are no bindings); a screen `FIELD_HELP` (the same for its text fields),
+    A widget may have `KEYS_HELP` (a title, and keys that are no bindings); a screen `FIELD_HELP` (the same for its text fields),
     `HELP_TITLE`, and `HELP_GROUPS` (a title by the first part of its bindings' ids).
     """
     here: list[tuple[str, str]] = []
@@ -75,7 +75,7 @@ def sections_for(screen: Screen, pane: str) -> list[Section]:
                 title, here = words, list(keys)
         if isinstance(focused, Input):
             title, here = getattr(screen, "FIELD_HELP", (title, here))
-        title, here = getattr(focused, "HELP", (title, here))
+        title, here = getattr(focused, "KEYS_HELP", (title, here))
         here = list(here)
     groups: dict[str, list[tuple[str, str]]] = {words: [] for words in getattr(screen, "HELP_GROUPS", {}).values()}
     for node, group in _own_bindings(screen):

@@ -43,7 +43,10 @@ class NewRunScreen(ModalScreen[str | None]):
     CSS_PATH = "new_run.tcss"
     AUTO_FOCUS = ""
     HELP_TITLE = "In the form"
-    FIELD_HELP = ("In this field", [("enter  tab", "Go to the next field"), ("right", "Take what is suggested"), ("ctrl+u", "Clear it")])
+    FIELD_HELP = (
+        "In this field",
+        [("enter  tab", "Go to the next field"), ("right", "Take what is suggested"), ("ctrl+u", "Clear it")],
+    )
     VERTICAL_BREAKPOINTS = [(0, "-short"), (18, "-tall")]
     BINDINGS = [
         Binding("ctrl+s", "start", "Start", id="new_run.start", tooltip="Start the run in the background"),

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from engine.prompts import split_sample_prompt
 from tinytales_tui.text import one_line, safe_text
-from tinytales_tui.train.scrubbing import Sitting, at_step, prompts
+from tinytales_tui.train.stories.scrubbing import Sitting, at_step, prompts
 
 NARROWEST = 28
 """Columns that one story needs at least, so that several stand side by side."""

@@ -19,9 +19,9 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 from textual.worker import Worker
 
-from tinytales_tui.train.log_canvas import BAR, GUTTER, LogCanvas
-from tinytales_tui.train.log_pager import LogPager, Page
-from tinytales_tui.train.log_status import bar_words
+from tinytales_tui.train.log.canvas import BAR, GUTTER, LogCanvas
+from tinytales_tui.train.log.pager import LogPager, Page
+from tinytales_tui.train.log.status import bar_words
 
 NO_LOG = "No log to show. Choose a run, and what it prints is shown here."
 _POLL, _POLL_SLOW = 0.25, 1.0
@@ -49,7 +49,7 @@ class LogSearch(Input):
 class LogView(Vertical):
     """A log that is being written. Give it a file with `show_file`; set `active` to False while nobody can see it."""
 
-    HELP = (
+    KEYS_HELP = (
         "In the search field",
         (
             ("enter", "Search, then the next match"),

@@ -18,9 +18,9 @@ from engine.run_view import CheckpointInfo, RunView
 from engine.watching.feed import Feed, RunFeed
 from tinytales_tui import paths
 from tinytales_tui.text import one_line
-from tinytales_tui.train.checkpoint_rows import validation_notes
-from tinytales_tui.train.steer_questions import needs_confirmation
-from tinytales_tui.train.steering import Action, asking, available, more_steps, perform_all, toggled, told
+from tinytales_tui.train.steer.checkpoint_rows import validation_notes
+from tinytales_tui.train.steer.questions import needs_confirmation
+from tinytales_tui.train.steer.steering import Action, asking, available, more_steps, perform_all, toggled, told
 
 if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen
@@ -79,7 +79,7 @@ class SteeringKeys:
         self.run_worker(self._steer(action, runs), group="steering")
 
     async def _more_steps(self: TrainScreen, run: RunView, suggested: int) -> None:
-        from tinytales_tui.train.steer_dialogs import MoreStepsDialog
+        from tinytales_tui.train.steer.dialogs import MoreStepsDialog
 
         steps = await self.app.push_screen_wait(MoreStepsDialog(run.name, run.status().step or 0, suggested))
         if steps is not None:
@@ -110,7 +110,7 @@ class SteeringKeys:
             self.run_worker(self._export(runs[0]), group="steering")
 
     async def _export(self: TrainScreen, run: RunView) -> None:
-        from tinytales_tui.train.export_dialog import ExportDialog
+        from tinytales_tui.train.steer.export_dialog import ExportDialog
 
         path = await self.app.push_screen_wait(ExportDialog(run, await self._notes(run)))
         if path is not None:
@@ -138,7 +138,7 @@ class SteeringKeys:
             self.run_worker(self._choose(run), group="steering")
 
     async def _choose(self: TrainScreen, run: RunView) -> None:
-        from tinytales_tui.train.steer_dialogs import CheckpointDialog
+        from tinytales_tui.train.steer.dialogs import CheckpointDialog
 
         chosen = await self.app.push_screen_wait(CheckpointDialog(run, await self._notes(run)))
         if chosen is not None:

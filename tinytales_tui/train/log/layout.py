@@ -1,7 +1,7 @@
 """How a log lies on the screen: its lines cut or wrapped to the width, filtered or not, from any place in it on.
 
 Only the lines in sight are read and wrapped; a few hundred are kept. Knows no Textual, and nothing of where the reader wants to go:
-that is in `log_pager`. Its methods may wait for a disk.
+that is in `pager`. Its methods may wait for a disk.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from tinytales_tui.train.log_file import LogFile, LogLine
-from tinytales_tui.train.log_search import Query, Scan
-from tinytales_tui.train.log_text import cut_cells, level_of, levels, shown_text, wrap_cells
+from tinytales_tui.train.log.file import LogFile, LogLine
+from tinytales_tui.train.log.search import Query, Scan
+from tinytales_tui.train.log.text import cut_cells, level_of, levels, shown_text, wrap_cells
 
 NOTE = -1
 """Stands for a line before the first, which says that the log began again."""

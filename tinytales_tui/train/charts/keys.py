@@ -11,9 +11,9 @@ from textual.binding import Binding
 
 from engine.watching.marks import KINDS, next_mark, previous_mark
 from tinytales_tui.plot.scale import Scale
-from tinytales_tui.train.chart_view import ChartView
-from tinytales_tui.train.charting import Taken, extent, step_of_x, usable_axis, x_of_step
-from tinytales_tui.train.measures import AXES, AXIS_WORDS, Looking, Measure
+from tinytales_tui.train.charts.chart_view import ChartView
+from tinytales_tui.train.charts.charting import Taken, extent, step_of_x, usable_axis, x_of_step
+from tinytales_tui.train.charts.measures import AXES, AXIS_WORDS, Looking, Measure
 
 if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen

@@ -19,8 +19,8 @@ from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.run_view import CheckpointInfo, RunView
-from tinytales_tui.train.checkpoint_rows import CheckpointRow, checkpoint_rows, table_lines
-from tinytales_tui.train.steering import shown
+from tinytales_tui.train.steer.checkpoint_rows import CheckpointRow, checkpoint_rows, table_lines
+from tinytales_tui.train.steer.steering import shown
 from tinytales_tui.widgets.confirm import LOW, leave_room
 
 _MOST_STEPS = 1 << 40

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.watching.feed import Feed
-from tinytales_tui.train.alerts import AlertWatch
-from tinytales_tui.train.alerts_dialog import tell
+from tinytales_tui.train.alerts.alerts import AlertWatch
+from tinytales_tui.train.alerts.dialog import tell
 
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp

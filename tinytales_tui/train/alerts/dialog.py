@@ -1,7 +1,7 @@
 """How news of training runs is told: in the corner of the screen, by the terminal's bell, by a notification of the desktop.
 
 `tell` does it, and `AlertsDialog` lets a person choose, and try whether the terminal at hand plays along. What is news is decided in
-`tinytales_tui.train.alerts`, what is written to the terminal in `tinytales_tui.notify`.
+`tinytales_tui.train.alerts.alerts`, what is written to the terminal in `tinytales_tui.notify`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from textual.widgets import Button, Static
 
 from tinytales_tui import notify
 from tinytales_tui.settings import ALERT_KINDS, UiSettings
-from tinytales_tui.train.alerts import Alert
+from tinytales_tui.train.alerts.alerts import Alert
 from tinytales_tui.widgets.choice import Choice
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.run_status import RunStatus
 from engine.run_view import RunView, folder_bytes
 from tinytales_tui.figures import size
-from tinytales_tui.train.steering import SHOWN, Action, available, place, shown
+from tinytales_tui.train.steer.steering import SHOWN, Action, available, place, shown
 
 TYPED_FROM = 10**9
 """Bytes from which a deletion has to be confirmed by typing."""

@@ -12,8 +12,8 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Protocol
 
-from tinytales_tui.train.log_file import LogFile
-from tinytales_tui.train.log_text import levels, may_hold_level, shown_text
+from tinytales_tui.train.log.file import LogFile
+from tinytales_tui.train.log.text import levels, may_hold_level, shown_text
 
 KEPT = 10_000
 """Lines found that are kept; of more, the newest."""

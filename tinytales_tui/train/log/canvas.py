@@ -16,8 +16,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tinytales_tui.text import safe_text
-from tinytales_tui.train.log_layout import Row
-from tinytales_tui.train.log_pager import Page
+from tinytales_tui.train.log.layout import Row
+from tinytales_tui.train.log.pager import Page
 from tinytales_tui.widgets.wrap import WrappedText
 
 GUTTER = 2
@@ -31,7 +31,7 @@ _WHEEL = 3
 class LogCanvas(Widget, can_focus=True):
     """A page of rows."""
 
-    HELP = ("In the log", (("wheel", "Scroll"), ("drag the bar", "Go to a place in the log")))
+    KEYS_HELP = ("In the log", (("wheel", "Scroll"), ("drag the bar", "Go to a place in the log")))
 
     ALLOW_SELECT = True
     COMPONENT_CLASSES = {

@@ -15,7 +15,7 @@ from textual.strip import Strip
 
 from engine.watching.feed import Feed
 from tinytales_tui.text import one_line
-from tinytales_tui.train.run_rows import BADGES, SORTS, head_text, ordered, row_text, shown_names
+from tinytales_tui.train.runs.rows import BADGES, SORTS, head_text, ordered, row_text, shown_names
 
 _TONES = {
     "running": "good", "following": "good", "starting": "good", "failed": "bad", "stale": "bad", "paused": "odd", "stopping": "odd",
@@ -25,7 +25,7 @@ _TONES = {
 class RunsList(ScrollView, can_focus=True):
     """`show(feeds, ...)`; posts what a person wants with them."""
 
-    HELP = ("In the list of runs", ())
+    KEYS_HELP = ("In the list of runs", ())
 
     BINDINGS = [
         Binding("up,k", "move(-1)", "Up", show=False, id="runs.up", tooltip="To the run above"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from tinytales_tui.train.log_pager import Page
+from tinytales_tui.train.log.pager import Page
 
 
 def bar_words(page: Page, notice: str, width: int) -> str:

@@ -8,7 +8,7 @@ import contextlib
 from engine.watching.disk import DiskWatch
 from engine.watching.feed import Feed
 from engine.watching.machine import History, Machine, MachineSample
-from tinytales_tui.train.machine_view import MachineView
+from tinytales_tui.train.machine.view import MachineView
 
 
 class Health:

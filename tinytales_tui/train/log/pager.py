@@ -11,9 +11,9 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinytales_tui.train.log_file import LogFile
-from tinytales_tui.train.log_layout import LogLayout, Place, Row
-from tinytales_tui.train.log_search import KEPT, BadPattern, Both, Hunt, Matcher, Query, Scan, Serious, parse_query, rank
+from tinytales_tui.train.log.file import LogFile
+from tinytales_tui.train.log.layout import LogLayout, Place, Row
+from tinytales_tui.train.log.search import KEPT, BadPattern, Both, Hunt, Matcher, Query, Scan, Serious, parse_query, rank
 
 FILTERS = {"": "", "warnings": "warnings and errors", "errors": "errors"}
 """What is left of the log, and the words for it; the first shows all."""

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from tinytales_tui.plot.figure import Drawing, Figure, draw
 from tinytales_tui.plot.scale import value_label
 from tinytales_tui.text import one_line
-from tinytales_tui.train.palette import styles
+from tinytales_tui.train.charts.palette import styles
 
 WHEEL = 0.8
 """One notch of the wheel shows this share of what was shown."""

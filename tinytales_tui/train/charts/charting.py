@@ -17,7 +17,7 @@ from engine.watching.feed import Feed
 from engine.watching.table import Series
 from tinytales_tui.figures import duration, short_count
 from tinytales_tui.plot.figure import FIRST_CURVE, MARK, Curve, Figure, MarkAt
-from tinytales_tui.train.measures import MEASURES, Axis, Looking, Measure
+from tinytales_tui.train.charts.measures import MEASURES, Axis, Looking, Measure
 
 if TYPE_CHECKING:
     from engine.watching.marks import Mark

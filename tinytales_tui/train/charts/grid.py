@@ -8,8 +8,8 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 
 from tinytales_tui.plot.figure import Figure
-from tinytales_tui.train.chart_view import ChartView
-from tinytales_tui.train.measures import Measure
+from tinytales_tui.train.charts.chart_view import ChartView
+from tinytales_tui.train.charts.measures import Measure
 
 LEAST_ROWS = 8
 MOST = 30

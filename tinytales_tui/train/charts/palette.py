@@ -10,7 +10,7 @@ from textual.color import Color
 
 from tinytales_tui.plot.canvas import BLANK
 from tinytales_tui.plot.figure import AXIS, CLIPPED, CURSOR, FIRST_CURVE, MARK
-from tinytales_tui.train.charting import CHECKS
+from tinytales_tui.train.charts.charting import CHECKS
 
 ON_DARK = ("#E69F00", "#56B4E9", "#2FC19A", "#CC79A7", "#F0E442", "#E8743B")
 ON_LIGHT = ("#B36B00", "#0072B2", "#00755A", "#A8447F", "#7A7100", "#B84300")

@@ -23,7 +23,7 @@ from engine.run_view import RunView
 from tinytales_tui import paths
 from tinytales_tui.figures import size
 from tinytales_tui.text import one_line
-from tinytales_tui.train.checkpoint_rows import (
+from tinytales_tui.train.steer.checkpoint_rows import (
     CheckpointRow,
     checkpoint_rows,
     destination_of,
@@ -31,7 +31,7 @@ from tinytales_tui.train.checkpoint_rows import (
     in_words,
     suggest_destination,
 )
-from tinytales_tui.train.steering import shown
+from tinytales_tui.train.steer.steering import shown
 from tinytales_tui.widgets.choice import Choice
 from tinytales_tui.widgets.confirm import LOW
 

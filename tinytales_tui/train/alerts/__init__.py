@@ -1,0 +1,1 @@
+"""News of runs: what is worth telling, and how it is told."""

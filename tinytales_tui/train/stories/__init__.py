@@ -1,0 +1,1 @@
+"""The stories that a run wrote along the way, on the screen."""
