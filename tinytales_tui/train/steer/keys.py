@@ -52,38 +52,42 @@ class SteeringKeys:
             return self.run_list.chosen
         return [self.opened] if self.opened is not None else []
 
-    def _runs(self: TrainScreen) -> list[RunView]:
+    def _own(self: TrainScreen) -> list[RunFeed]:
+        """The targets that are runs of our own; says so where there is none."""
         targets = self.targets()
-        runs = [feed.view for feed in targets if isinstance(feed, RunFeed)]
+        found = [feed for feed in targets if isinstance(feed, RunFeed)]
         if not targets:
             self.app.say("There is no run to do this to.", "warning")
-        elif not runs:
+        elif not found:
             self.app.say(
                 f"{one_line(targets[0].name, 60)} is a log of another program: it can be looked at, not steered.", "warning"
             )
-        return runs
+        return found
 
     def action_steer(self: TrainScreen, action: Action) -> None:
-        runs = self._runs()
-        if not runs:
+        # What the follower last saw says whether it makes sense; `perform_all` looks again, in its thread, before it does anything.
+        feeds = self._own()
+        if not feeds:
             return
-        if action == "pause" and len(runs) == 1:
-            action = toggled(runs[0].status()) if not self.readonly else "pause"
-        if len(runs) == 1 and (why := available(action, runs[0].status(), self.readonly, name=runs[0].name)):
-            suggested = more_steps(runs[0].status()) if action == "resume" and not self.readonly else None
-            if suggested is None:
-                self.app.say(why, "warning")
+        if len(feeds) == 1:
+            status, name = feeds[0].status, feeds[0].name
+            if action == "pause":
+                action = toggled(status)
+            if why := available(action, status, self.readonly, name=name):
+                suggested = more_steps(status) if action == "resume" and not self.readonly else None
+                if suggested is None:
+                    self.app.say(why, "warning")
+                else:
+                    self.run_worker(self._more_steps(feeds[0], suggested), group="steering")
                 return
-            self.run_worker(self._more_steps(runs[0], suggested), group="steering")
-            return
-        self.run_worker(self._steer(action, runs), group="steering")
+        self.run_worker(self._steer(action, [feed.view for feed in feeds]), group="steering")
 
-    async def _more_steps(self: TrainScreen, run: RunView, suggested: int) -> None:
+    async def _more_steps(self: TrainScreen, feed: RunFeed, suggested: int) -> None:
         from tinytales_tui.train.steer.dialogs import MoreStepsDialog
 
-        steps = await self.app.push_screen_wait(MoreStepsDialog(run.name, run.status().step or 0, suggested))
+        steps = await self.app.push_screen_wait(MoreStepsDialog(feed.name, feed.status.step or 0, suggested))
         if steps is not None:
-            await self._steer("resume", [run], steps=steps)
+            await self._steer("resume", [feed.view], steps=steps)
 
     async def _steer(self: TrainScreen, action: Action, runs: Sequence[RunView], **details: Any) -> None:
         question = await asyncio.to_thread(needs_confirmation, action, runs, self.readonly)
@@ -103,11 +107,11 @@ class SteeringKeys:
         self.follower.look_now()
 
     def action_export(self: TrainScreen) -> None:
-        runs = self._runs()
-        if runs and (why := available("export", runs[0].status(), self.readonly, name=runs[0].name)):
+        feeds = self._own()
+        if feeds and (why := available("export", feeds[0].status, self.readonly, name=feeds[0].name)):
             self.app.say(why, "warning")
-        elif runs:
-            self.run_worker(self._export(runs[0]), group="steering")
+        elif feeds:
+            self.run_worker(self._export(feeds[0].view), group="steering")
 
     async def _export(self: TrainScreen, run: RunView) -> None:
         from tinytales_tui.train.steer.export_dialog import ExportDialog
@@ -125,17 +129,20 @@ class SteeringKeys:
     # Writing with a run
 
     def action_write_with(self: TrainScreen) -> None:
-        for run in self._runs()[:1]:
-            found = run.checkpoints()
-            best = next((info for info in found if info.best), found[-1] if found else None)
-            if best is None:
-                self.app.say(f"{one_line(run.name, 60)} has no checkpoint yet.", "warning")
-            else:
-                self._write_with(run, best)
+        for feed in self._own()[:1]:
+            self.run_worker(self._write_with_best(feed.view), group="steering")
+
+    async def _write_with_best(self: TrainScreen, run: RunView) -> None:
+        found = await asyncio.to_thread(run.checkpoints)
+        best = next((info for info in found if info.best), found[-1] if found else None)
+        if best is None:
+            self.app.say(f"{one_line(run.name, 60)} has no checkpoint yet.", "warning")
+        else:
+            self._write_with(run, best)
 
     def action_choose_write(self: TrainScreen) -> None:
-        for run in self._runs()[:1]:
-            self.run_worker(self._choose(run), group="steering")
+        for feed in self._own()[:1]:
+            self.run_worker(self._choose(feed.view), group="steering")
 
     async def _choose(self: TrainScreen, run: RunView) -> None:
         from tinytales_tui.train.steer.dialogs import CheckpointDialog

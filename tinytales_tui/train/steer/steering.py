@@ -2,7 +2,7 @@
 
 `available`, `more_steps`, `toggled`, `asking` and `told` only look at what they are given. `perform` and `perform_all` read and write
 files and may wait for seconds: they belong in a thread. The trainer is only ever asked, by a request in the run's folder. What to ask
-a person first is in `steer_questions`. Knows no Textual and no torch.
+a person first is in `questions`. Knows no Textual and no torch.
 """
 
 from __future__ import annotations
