@@ -54,7 +54,7 @@ def run_train(options: TrainOptions) -> int:
         return code
     launch.start(folder)
     say(f"The run {name} trains in the background and goes on when this terminal closes.")
-    say(f"  watch it   tinytales-tui runs log {name} --follow      stop it   tinytales-tui runs stop {name}")
+    say(f"  watch it   tinytales-tui watch {name}      stop it   tinytales-tui runs stop {name}")
     print(name)
     return 0
 

@@ -39,6 +39,9 @@ def watch(
         float | None,
         typer.Option("--timeout", metavar="SECONDS", help="Wait no longer (exit code 1).", min=0, rich_help_panel=_HEADLESS),
     ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="List the rules that verdicts are made by, and end.", rich_help_panel=_HEADLESS)
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No notes on standard error while waiting.", rich_help_panel=_HEADLESS)
     ] = False,
@@ -65,6 +68,11 @@ def watch(
     ] = True,
 ) -> None:
     """Watch a training run, or the log of another training program; --once and --json look once, --until waits."""
+    if rules:
+        from tinytales_tui.watch_report import put_rules
+
+        put_rules()
+        raise typer.Exit
     from tinytales_tui.watch_command import WatchOptions, run_watch
 
     options = WatchOptions(

@@ -23,7 +23,7 @@ from engine.watching.feed import Feed, RunFeed
 from engine.watching.foreign.pipe import copy_at
 from engine.watching.marks import marks_of
 from engine.watching.table import MetricsTable
-from engine.watching.verdict import Verdict, evidence_of, judge
+from engine.watching.verdict import RULES, Verdict, evidence_of, judge
 from tinytales_tui import paths
 from tinytales_tui.figures import duration, facts, short_count, size
 from tinytales_tui.output import json_line, put
@@ -92,6 +92,15 @@ def known(feed: Feed) -> dict[str, Any]:
         "process": _process(feed),
         "trouble": feed.trouble or None,
     }  # fmt: skip
+
+
+def put_rules() -> None:
+    """Print the rules of the verdict, in the order in which they are asked."""
+    width = max(40, min(100, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 100
+    for rule in RULES:
+        put(f"{rule.name} ({rule.level})")
+        for line in textwrap.wrap(rule.when, width - 4):
+            put(f"    {line}")
 
 
 def chart(feed: Feed, width: int, height: int, unicode: bool) -> list[str]:

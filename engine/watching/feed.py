@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,10 @@ class RunFeed(Feed):
             status = read_status(self.path)
         more = self._read_metrics()
         self._read_events()
-        self.status = status  # after the events: whoever sees a state can see what led to it
+        # After the events: whoever sees a state can see what led to it. Metrics are ahead of the heartbeat, which comes every few seconds.
+        done = self._digest.last.get("step")
+        ahead = status.alive and done is not None and status.step is not None and done > status.step
+        self.status = replace(status, step=done) if ahead else status
         if now >= self._size_due and not more:
             self._size_due = now + SIZE_EVERY
             self._size = folder_bytes(self.path)

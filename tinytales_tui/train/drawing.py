@@ -84,10 +84,15 @@ class Drawing:
     def _draw_lines(self: TrainScreen, feed: Feed | None) -> None:
         views = self.query_one("#views", Lines)
         how = header.views_line(
-            self.view, self.looking, self.measure, len(self.run_list.marked), max(1, views.size.width - 2),
-            views.tone("strong"), views.tone("muted"),
+            self.view, self.looking, self.measure, len(self.run_list.marked), self.rate.words() if self.rate else "",
+            max(1, views.size.width - 2), views.tone("strong"), views.tone("muted"),
         )  # fmt: skip
         views.show([how])
+        if self.view == "runs":
+            details = self.query_one("#details", Lines)
+            highlighted = self.run_list.highlighted
+            width = max(1, details.size.width - 2)
+            details.show(header.details(highlighted, width, details.tone("muted")) if highlighted is not None else [])
         if feed is None:
             for name in ("standing", "verdict", "readout"):
                 self.query_one(f"#{name}", Lines).show([])

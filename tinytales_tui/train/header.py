@@ -9,11 +9,12 @@ from rich.text import Text
 from textual.widget import Widget
 
 from engine.watching.feed import Feed
+from tinytales_tui import paths
 from tinytales_tui.figures import duration, short_count
 from tinytales_tui.text import one_line
 from tinytales_tui.train.charts.charting import Reading
 from tinytales_tui.train.charts.measures import AXIS_WORDS, Looking, Measure
-from tinytales_tui.train.runs.rows import BADGES, bar, state_words
+from tinytales_tui.train.runs.rows import BADGES, COLUMNS, bar, state_words
 
 VIEWS = (("runs", "Runs"), ("curve", "Curve"), ("grid", "Grid"), ("stories", "Stories"), ("log", "Log"), ("machine", "Machine"))
 """The views of the pane, in the order of their number keys."""
@@ -87,7 +88,25 @@ def standing(feed: Feed, width: int, tone: Style) -> Text:
     return Text("  ").join(part for _, part in parts)
 
 
-def views_line(view: str, looking: Looking, measure: Measure, marked: int, width: int, here: Style, other: Style) -> Text:
+def details(feed: Feed, width: int, muted: Style) -> list[Text]:
+    """Two lines on the run under the cursor of the list: all its columns by name, and its folder, as far as they fit."""
+    pieces = [
+        Text.assemble((f"{column.title} ", muted), words.strip())
+        for column in COLUMNS
+        if column.title and (words := column.text(feed)).strip()
+    ]
+    lines = [Text(), Text()]
+    for piece in [*pieces, Text(one_line(paths.shown(feed.path), width), muted)]:
+        line = next((line for line in lines if line.cell_len + piece.cell_len + 2 <= width or not line.cell_len), None)
+        if line is not None:
+            line.append("  " if line.cell_len else "")
+            line.append_text(piece)
+    return lines
+
+
+def views_line(
+    view: str, looking: Looking, measure: Measure, marked: int, rate: str, width: int, here: Style, other: Style
+) -> Text:
     """The views by their keys, the present one set off, and how the charts are drawn."""
     line = Text()
     for number, (name, words) in enumerate(VIEWS, 1):
@@ -101,7 +120,7 @@ def views_line(view: str, looking: Looking, measure: Measure, marked: int, width
     elif looking.recent < 1:
         how.append(f"last {looking.recent:.3g} of it")
     how += ["outliers cut"] * looking.trim + [f"{marked} marked"] * (marked > 0)
-    words = " · ".join(how) if view in ("curve", "grid", "stories") else ""
+    words = " · ".join((how if view in ("curve", "grid", "stories") else []) + [rate] * bool(rate))
     if line.cell_len + len(words) + 1 <= width:
         line.append(" " * (width - line.cell_len - len(words)))
         line.append(words, other)

@@ -22,8 +22,10 @@ from textual.widgets import Footer, Input
 from engine.watching.feed import Feed
 from engine.watching.follower import BEHIND, CLOSE, Follower
 from engine.watching.marks import Mark
+from engine.watching.verdict import evidence_of, judge
 from tinytales_tui import paths
 from tinytales_tui.train.alerts.alerting import Alerting
+from tinytales_tui.train.byte_rate import ByteRate
 from tinytales_tui.train.charts import charting
 from tinytales_tui.train.charts.chart_view import ChartView
 from tinytales_tui.train.charts.grid import ChartGrid
@@ -64,7 +66,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         *CHART_BINDINGS,
         Binding("escape", "back", "Back", show=False, id="train.back", tooltip="Close the filter; from a view back to the curve"),
         Binding("l", "legend", "Legend", show=False, id="train.legend", tooltip="Choose by name which of the marked runs are drawn"),
+        Binding("question_mark", "why", "Why?", key_display="?", show=False, id="train.why", tooltip="Why the verdict says so"),
         Binding("A", "alerts", "Alerts", show=False, id="train.alerts", tooltip="Which alerts there are, and how they are given"),
+        Binding("B", "rate", "Bytes", show=False, id="train.rate", tooltip="Show how many bytes a second the screen takes"),
         Binding("N", "side", "List", show=False, id="train.side", tooltip="Show or hide the list beside the charts"),
     ]  # fmt: skip
 
@@ -80,10 +84,13 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self._chosen_by_hand = False
         self._wanted = ""
         self._legend_words = ""
+        self.rate: ByteRate | None = None
+        """Counts what is written to the terminal, while somebody wants to know."""
         self._beside = False
         self._with_story = True
         self._drawn_at = 0.0
         self._told = False
+        self._unsettled = True
         self._cancel = threading.Event()
 
     def compose(self) -> ComposeResult:
@@ -91,7 +98,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         yield Lines(1, id="views")
         yield Input(placeholder="filter", compact=True, id="filter")
         with Horizontal(id="train-body"):
-            yield RunsList(id="runs")
+            with Vertical(id="side"):
+                yield RunsList(id="runs")
+                yield Lines(2, id="details")
             with Vertical(id="run"):
                 yield Lines(1, id="standing")
                 yield Lines(1, id="verdict")
@@ -127,10 +136,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         if target and target.feeds:
             self._open(target.feeds[0].key, by_hand=True)
         self.follower.start()
-        self.set_interval(0.25, self._tick)
+        self.set_interval(0.1, self._tick)
         self.set_interval(2.0, self._sample_health)
         self._show_view()
-        self.run_list.focus()
 
     def on_unmount(self) -> None:
         self._cancel.set()
@@ -154,7 +162,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
     def _tick(self) -> None:
         now = time.monotonic()
         every = DRAW_EVERY_SLOWLY if self.app.low_bandwidth else DRAW_EVERY
-        if not self.follower.listed or (now - self._drawn_at < every and not (self._told and self._drawn_at == 0.0)):
+        if self._told and self._unsettled:
+            every = 0.0  # what a person waits for is shown as soon as it is there
+        if not self.follower.listed or now - self._drawn_at < every:
             return
         self._told = False
         self.alerting.see(self.follower.feeds)
@@ -162,6 +172,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
             self._drawn_at = now
             self._choose_open()
             self.draw()
+            self._unsettled = self.opened is None or self.opened.loading is not None
 
     @property
     def opened(self) -> Feed | None:
@@ -254,6 +265,10 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         else:
             self.set_focus(None)
 
+    def action_rate(self) -> None:
+        self.rate = None if self.rate is not None else ByteRate(self.app)
+        self.draw()
+
     def action_side(self) -> None:
         self.toggle_class("-no-side")
 
@@ -272,6 +287,12 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self._with_story = not self._with_story
         self.draw()
 
+    def action_why(self) -> None:
+        from tinytales_tui.train.verdict_dialog import VerdictDialog
+
+        if self.opened is not None:
+            self.app.push_screen(VerdictDialog(judge(evidence_of(self.opened, time.time()))))
+
     def action_alerts(self) -> None:
         from tinytales_tui.train.alerts.dialog import AlertsDialog
 
@@ -284,6 +305,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
 
     def on_runs_list_opened(self, event: RunsList.Opened) -> None:
         self._open(event.key, by_hand=True)
+        self.draw()
+
+    def on_runs_list_moved(self, event: RunsList.Moved) -> None:
         self.draw()
 
     def on_runs_list_marked(self, event: RunsList.Marked) -> None:

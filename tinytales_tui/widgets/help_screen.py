@@ -108,6 +108,6 @@ def _own_bindings(screen: Screen) -> list[tuple[DOMNode, list[tuple[str, str, st
 _SPOKEN = {
     "escape": "esc", "pageup": "pgup", "pagedown": "pgdn", "comma": ",", "full_stop": ".", "slash": "/", "exclamation_mark": "!",
     "plus": "+", "equals_sign": "=", "minus": "-", "less_than_sign": "<", "greater_than_sign": ">", "left_square_bracket": "[",
-    "right_square_bracket": "]", "upper_n": "N", "upper_w": "W",
+    "right_square_bracket": "]", "question_mark": "?", "upper_n": "N", "upper_w": "W",
 }  # fmt: skip
 """Keys by what stands on them."""

@@ -65,6 +65,9 @@ class RunsList(ScrollView, can_focus=True):
             self.key = key
             super().__init__()
 
+    class Moved(Message):
+        """The cursor is on another run."""
+
     class Marked(Message):
         """Other runs are marked now."""
 
@@ -145,6 +148,7 @@ class RunsList(ScrollView, can_focus=True):
             self._cursor = keys[at]
             self._keep_in_view(at + 1)
             self.refresh()
+            self.post_message(self.Moved())
 
     def action_page(self, pages: int) -> None:
         self.action_move(pages * max(1, self.size.height - 2))

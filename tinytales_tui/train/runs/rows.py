@@ -74,7 +74,9 @@ def bar(share: float | None, width: int) -> str:
 
 
 def _figure(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
 
 
 def _of(feed: Feed, name: str) -> float | None:
