@@ -7,6 +7,7 @@ attributes, and holds `lock` while looking into the table. Only reads. Logs of o
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -105,10 +106,12 @@ class RunFeed(Feed):
             status = read_status(self.path)
         more = self._read_metrics()
         self._read_events()
-        # After the events: whoever sees a state can see what led to it. Metrics are ahead of the heartbeat, which comes every few seconds.
-        done = self._digest.last.get("step")
-        ahead = status.alive and done is not None and status.step is not None and done > status.step
-        self.status = replace(status, step=done) if ahead else status
+        # After the events: whoever sees a state can see what led to it. Metrics are ahead of the heartbeat, which comes seldom.
+        last = self._digest.last
+        newer = (
+            status.alive and bool(last) and last["time"] > (status.heartbeat or math.inf) and last["step"] > (status.step or 0)
+        )
+        self.status = replace(status, step=last["step"]) if newer else status
         if now >= self._size_due and not more:
             self._size_due = now + SIZE_EVERY
             self._size = folder_bytes(self.path)

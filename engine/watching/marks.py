@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.run_status import finite, whole
 from engine.training.schedule import WSD_DECAY
+from engine.watching import curve_marks
 from engine.watching.feed import Feed
 
 KINDS = ("started", "resumed", "phase", "checkpoint", "best", "sample", "paused", "warning", "finished", "stopped", "failed")
@@ -27,6 +28,8 @@ _REDONE = ("checkpoint", "sample", "paused", "finished", "stopped")
 """What no longer holds for steps that a run did again."""
 FALLING = ("cosine", "linear", "wsd")
 """Schedules that fall at their end."""
+_NEAR = 20
+"""Steps within which a warning out of an event and one read off the curve are the same."""
 _NEARLY = 0.999
 """Share of its peak from which the learning rate counts as having reached it."""
 
@@ -41,7 +44,10 @@ class Mark:
     words: str
     """One line. May hold text out of files: make it safe before it is shown."""
     detail: str = ""
-    """Of a warning: spike, nan, overfitting, stalled, disk, damaged, or a word out of the file. Of a phase: warm-up, decay, end."""
+    """Of a warning: spike, nan, overfitting, plateau, stalled, disk, damaged, or a word out of the file.
+
+    Of a phase: warm-up, decay, end.
+    """
 
 
 _known: weakref.WeakKeyDictionary[Feed, tuple[Any, list[Mark]]] = weakref.WeakKeyDictionary()
@@ -56,13 +62,23 @@ def marks_of(feed: Feed) -> list[Mark]:
         last = int(feed.table.axis("step")[-1]) if feed.table is not None and len(feed.table) else feed.status.step
     best = (summary.best_step, summary.best_bits_per_byte, summary.best_val_loss) if summary else None
     phases = _phases_by_settings(settings, feed.status.total_steps, last or 0)
-    told = (len(events), len(samples), count, best, phases)
+    rows = len(feed.table) if feed.table is not None else 0
+    # What is read off the curve is looked for again when it is a good deal longer: it costs some milliseconds in a million points.
+    told = (
+        len(events),
+        len(samples),
+        count if count < 4000 else count // 200,
+        best,
+        phases,
+        rows if rows < 4000 else rows // 200,
+    )
     before = _known.get(feed)
     # The sequences themselves are compared, not only their lengths: a run that was begun anew may have as many events.
     if before is not None and before[0][0] == told and before[0][1] is events and before[0][2] is samples:
         return before[1]
     found = _from_events(events)
     found += _from_samples(found, samples)
+    found += _from_curves(feed, found)
     if count:
         with feed.lock:
             phases = _phases_by_rate(feed)
@@ -100,6 +116,26 @@ def _from_events(events: Iterable[Mapping[str, Any]]) -> list[Mark]:
         elif mark := _mark(step, name, row):
             kept[step, mark.kind, mark.detail] = mark
     return [*kept.values(), *(Mark(step, "sample", _stories(count)) for step, count in stories.items())]
+
+
+def _from_curves(feed: Feed, found: Sequence[Mark]) -> list[Mark]:
+    """Warnings of which no event tells; of a run of our own only what the trainer does not look for."""
+    with feed.lock:
+        table = feed.table
+        if table is None or not len(table):
+            return []
+        steps = table.axis("step")
+        series = {name: table.series(name) for name in ("train_loss", "val_loss", "val_bits_per_byte")}
+    curves = {name: (steps[one.rows], one.values) for name, one in series.items() if one is not None}
+    train, val = curves.get("train_loss"), curves.get("val_bits_per_byte") or curves.get("val_loss")
+    made = curve_marks.not_numbers(*train) if train else []
+    made += (curve_marks.not_numbers(*val) + curve_marks.still(*val)) if val else []
+    if feed.kind != "run":
+        made += curve_marks.jumps(*train) if train else []
+        made += curve_marks.rises(*val) if val else []
+    told = [(mark.step, mark.detail) for mark in found if mark.kind == "warning"]
+    made = curve_marks.beside(made, told, near=_NEAR)
+    return [Mark(step, "warning", words, detail) for step, words, detail in dict.fromkeys(made)]
 
 
 def _mark(step: int, name: Any, row: Mapping[str, Any]) -> Mark | None:

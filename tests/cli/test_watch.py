@@ -82,7 +82,12 @@ def test_all_that_is_known_as_json(runs: Path, watch: Callable) -> None:
         40,
         100,
     )
-    assert [(mark["step"], mark["kind"]) for mark in known["marks"]] == [(0, "started"), (20, "sample"), (40, "best")]
+    assert [(mark["step"], mark["kind"]) for mark in known["marks"]] == [
+        (0, "started"),
+        (20, "sample"),
+        (40, "best"),
+        (50, "warning"),
+    ]
     assert known["samples"][0]["story"] == "There was a cat." and known["events"][0]["event"] == "started"
     assert known["process"]["alive"] is False and known["settings"]["steps"] == 100 and known["trouble"] is None
 
