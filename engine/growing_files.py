@@ -35,6 +35,10 @@ class GrowingFile:
         self._seen: tuple[int, int, int] | None = None
         self._inode = self._size = 0
         self._skipping = False
+        self.behind = False
+        """Whether the last look, held to so many bytes, left some unread."""
+        self.trouble = ""
+        """Why the last look could read nothing; empty where it could, or the file is not there."""
 
     def new_lines(self, most: int | None = None) -> tuple[list[bytes], bool]:
         """Lines without their newlines, and whether reading began again at the start (what was read before no longer holds).
@@ -52,12 +56,16 @@ class GrowingFile:
                     self._offset, self._seam, self._skipping = 0, b"", False
                 self._inode, self._size = found.st_ino, found.st_size
                 data = self._read(file, most)
-                self._seen = now if file.read(1) == b"" else None
+                self.behind = file.read(1) != b""
+                self._seen = None if self.behind else now
+                self.trouble = ""
         except FileNotFoundError:
             restarted, self._offset, self._seam, self._seen = self._offset > 0, 0, b"", None
+            self.behind, self.trouble = False, ""
             return [], restarted
-        except OSError:  # a network that is away for a moment, or a permission: what was read still holds
-            self._seen = None
+        except OSError as error:  # a network that is away for a moment, or a permission: what was read still holds
+            self._seen, self.behind = None, False
+            self.trouble = (error.strerror or str(error) or "the system refused").lower()
             return [], False
         whole = data.rfind(b"\n") + 1
         if not whole and len(data) > LARGEST:
@@ -71,11 +79,6 @@ class GrowingFile:
         self._offset += whole
         self._seam = (self._seam + data[max(0, whole - _SEAM) : whole])[-_SEAM:]
         return lines, restarted
-
-    @property
-    def behind(self) -> bool:
-        """Whether the last look, held to so many bytes, left some unread."""
-        return self._seen is None and self._offset > 0
 
     @property
     def share(self) -> float:
@@ -134,6 +137,11 @@ class JsonLines:
         return self._file.behind
 
     @property
+    def trouble(self) -> str:
+        """Why the last look could read nothing; empty where it could, or the file is not there."""
+        return self._file.trouble
+
+    @property
     def share(self) -> float:
         """How much of the file, as it was at the last look, has been read: 0 to 1."""
         return self._file.share
@@ -177,7 +185,9 @@ def _parse(lines: list[bytes]) -> list[dict[str, Any]]:
     for start in range(0, len(lines), 500):
         part = lines[start : start + 500]
         try:
-            rows = _quick(b"[" + b",".join(part) + b"]")
+            # Each for itself looks like an object, so that two halves do not pass for one.
+            alone = all(line[:1] == b"{" and line.rstrip()[-1:] == b"}" for line in part)
+            rows = _quick(b"[" + b",".join(part) + b"]") if alone else None
         except (ValueError, RecursionError):
             rows = None
         if not isinstance(rows, list) or len(rows) != len(part):

@@ -202,6 +202,7 @@ def export_run(
     old = aside.with_suffix(".old")
     try:
         _copy_steady(chosen.path, aside, progress)
+        _check_destination(run, destination, force)  # once more: copying may have taken minutes
         if destination.exists():
             destination.rename(old)
         aside.rename(destination)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.run_status import NUMBERS, RunStatus, finite
+from engine.run_status import NUMBERS, RunStatus, finite, whole
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _RECENT = 40
@@ -57,7 +57,7 @@ class Digest:
     def see(self, rows: Sequence[dict[str, Any]]) -> None:
         """Take in lines as they were read; those without a step and a time, and what is no number in them, do not count."""
         steps = [row.get("step") for row in rows]
-        if not {int}.issuperset(map(type, steps)):
+        if not {int}.issuperset(map(type, steps)) or (steps and not 0 <= min(steps) <= max(steps) < 2**63):
             rows = clean_rows(rows)
             steps = [row["step"] for row in rows]
         falls = [at for at, (a, b) in enumerate(itertools.pairwise(steps), 1) if b < a] if steps != sorted(steps) else []
@@ -100,12 +100,11 @@ class Digest:
 
     def pace(self) -> float | None:
         """Seconds a step lately; gaps (a pause, a night between two starts, a clock that was set) do not count."""
-        gaps = [
-            (b["time"] - a["time"], b["step"] - a["step"])
-            for a, b in itertools.pairwise(self._recent)
-            if b["step"] > a["step"] and finite(a["time"]) is not None and finite(b["time"]) is not None
-        ]
-        gaps = [(seconds, steps) for seconds, steps in gaps if seconds >= 0]
+        ends: dict[int, float] = {}  # when the last line of each step was written: a validation belongs to the time of its step
+        for row in self._recent:
+            if (at := finite(row["time"])) is not None:
+                ends[row["step"]] = at
+        gaps = [(b[1] - a[1], b[0] - a[0]) for a, b in itertools.pairwise(ends.items()) if b[0] > a[0] and b[1] >= a[1]]
         if not gaps:
             return None
         usual = sorted(seconds / steps for seconds, steps in gaps)[len(gaps) // 2]
@@ -144,7 +143,7 @@ def clean_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if not NUMBERS.issuperset(map(type, row.values())):
             row = {key: _NOT_FINITE.get(value, value) if type(value) is str else value for key, value in row.items()}
             row = {key: value for key, value in row.items() if type(value) in NUMBERS}
-        if type(row.get("step")) is int and "time" in row:
+        if whole(row.get("step")) is not None and "time" in row:
             kept.append(row)
     return kept
 

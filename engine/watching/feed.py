@@ -68,6 +68,9 @@ class Feed:
         """Look once, without reading more than a slice; True while there is more to read at once. Never raises for what files hold."""
         raise NotImplementedError
 
+    def look_anew(self) -> None:
+        """Look at everything with the next look, as after something was done to the run."""
+
     def close(self) -> None:
         """Let go of what is held open."""
 
@@ -123,7 +126,6 @@ class RunFeed(Feed):
         return more
 
     def look_anew(self) -> None:
-        """Count size and checkpoints at the next look, as after something was done to the run."""
         self._size_due = self._status_due = 0.0
 
     def _begin_again(self) -> None:
@@ -149,9 +151,10 @@ class RunFeed(Feed):
         behind = self._metrics.behind
         self.loading = self._metrics.share if behind and self.loading is not None else None
         self.version += bool(rows or restarted)
-        self.trouble = (
-            f"{self._metrics.damaged:,} lines of its metrics cannot be read and are left out." if self._metrics.damaged else ""
-        )
+        damaged = self._metrics.damaged
+        self.trouble = f"{damaged:,} line{'s' * (damaged != 1)} of its metrics cannot be read." if damaged else ""
+        if self._metrics.trouble:
+            self.trouble = f"Its metrics cannot be read now: {self._metrics.trouble}."
         return behind
 
     def _read_events(self) -> None:

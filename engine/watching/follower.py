@@ -65,8 +65,7 @@ class Follower:
         """Look at everything at once, as after something was done to a run."""
         self._list_due = 0.0
         for feed in self.feeds:
-            if isinstance(feed, RunFeed):
-                feed.look_anew()
+            feed.look_anew()
         self._due = {}
         self._wake.set()
 
@@ -98,7 +97,7 @@ class Follower:
             near = feed.key in opened
             if not near and now < self._due.get(feed.key, 0.0):
                 continue
-            more = feed.poll()
+            more = self._poll(feed)
             if not more:
                 self._due[feed.key] = now + (LIST_EVERY if feed.status.alive else ENDED_EVERY)
             busy = busy or more
@@ -108,6 +107,14 @@ class Follower:
             self._changed()
         return busy
 
+    def _poll(self, feed: Feed) -> bool:
+        try:
+            return feed.poll()
+        except Exception as error:  # one run with something in it that nobody thought of must not end the following of all others
+            feed.trouble = f"It cannot be read any further ({type(error).__name__}: {one_line_of(error)})."
+            feed.version += 1
+            return False
+
     def _list(self, folder: Path) -> None:
         known = {feed.key: feed for feed in self.feeds if feed not in self._extra}
         try:
@@ -116,8 +123,10 @@ class Follower:
             self.trouble = ""
         except FileNotFoundError:
             paths, self.trouble = [], ""
-        except OSError as error:
-            paths, self.trouble = [], f"The runs in {folder} cannot be read: {(error.strerror or str(error)).lower()}."
+        except OSError as error:  # a network that is away for a moment: what was there is kept
+            self.trouble = f"The runs in {folder} cannot be read: {(error.strerror or str(error)).lower()}."
+            self.listed = True
+            return
         extra = {feed.key for feed in self._extra}
         runs = []
         for path in paths:
@@ -136,3 +145,8 @@ class Follower:
 
     def _fingerprint(self) -> tuple[object, ...]:
         return (self.listed, self.trouble, *((feed.key, feed.version) for feed in self.feeds))
+
+
+def one_line_of(error: Exception) -> str:
+    """What an error says, on one short line."""
+    return " ".join(str(error).split())[:200]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.run_status import finite, whole
+from engine.run_status import finite, real, whole
 from engine.training.schedule import WSD_DECAY
 from engine.watching import curve_marks
 from engine.watching.feed import Feed
@@ -180,7 +180,7 @@ def _phases_by_settings(settings: Mapping[str, Any], total: int | None, last: in
     if warm_up:
         found.append((warm_up, "end of the learning rate's warm-up", "warm-up"))
     if total and settings.get("schedule") in FALLING:
-        level = finite(settings.get("decay_start")) or 0.0
+        level = min(1.0, max(0.0, finite(real(settings.get("decay_start"))) or 0.0))
         level = max(level, WSD_DECAY) if settings.get("schedule") == "wsd" else level
         found.append((max(warm_up, int(level * total)), "the learning rate begins to fall", "decay"))
         found.append((total, "the learning rate is at its end", "end"))

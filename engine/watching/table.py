@@ -18,6 +18,7 @@ AXES = ("step", "tokens", "time")
 """What a value may be drawn along; `time` is Unix seconds."""
 _NUMBER_TYPES = frozenset((int, float))
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "infinity": math.inf, "-infinity": -math.inf}
+LARGEST_STEP = 2.0**63
 MOST_COLUMNS = 500
 """Names beyond this many are passed over: a file that has more holds something other than figures of training."""
 
@@ -87,7 +88,7 @@ class MetricsTable:
             at = np.array(steps, dtype=np.float64)
         except OverflowError:
             at = np.array([_number(step) or 0.0 for step in steps])
-        usable = np.isfinite(at)
+        usable = np.abs(at) < LARGEST_STEP  # false for NaN too
         if not usable.all():
             self.passed_over += int((~usable).sum())
             rows = [row for row, good in zip(rows, usable, strict=True) if good]
@@ -117,8 +118,9 @@ class MetricsTable:
             at = places[where]
             if name in AXES:
                 # The first line of a step says when it was, so that a late validation does not move it.
+                # What is not finite is no place on an axis.
                 axis = self._axes[name].view()
-                open_ = np.isnan(axis[at])
+                open_ = np.isnan(axis[at]) & np.isfinite(values)
                 axis[at[open_][::-1]] = values[open_][::-1]
                 continue
             column = self._columns.get(name)

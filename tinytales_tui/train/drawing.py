@@ -128,13 +128,14 @@ class Drawing:
             return
         where, step = charting.position(self._taken[0], self.looking)
         here = " · ".join(one_line(mark.words, 60) for mark in self.marks if step is not None and mark.step == step)
+        width = max(1, readout.size.width - 2)
         if self.looking.cursor is None:
             where = f"newest: {where}"
+            here = here or self.health.words(width - len(where) - 2)
         ordered = [self.measure, *(measure for measure in self.measures if measure.id != self.measure.id)]
         found = charting.readings(self._taken[0], self.looking, ordered)
         if len(self._taken) > 1:
             found = charting.compared(self._taken, self.looking, self.measure)
-        width = max(1, readout.size.width - 2)
         readout.show(header.readout(where, here, found, width, readout.tone("muted"), self.chart.palette))
 
     def _draw_stories(self: TrainScreen, feed: Feed | None, view: StoriesView) -> None:

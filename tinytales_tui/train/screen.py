@@ -82,6 +82,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self.open_key = ""
         self._taken: list[charting.Taken] = []
         self._chosen_by_hand = False
+        self._view_chosen = False
         self._wanted = ""
         self._legend_words = ""
         self.rate: ByteRate | None = None
@@ -223,7 +224,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
             self.open_key = key
             self.looking = self.looking.change(span=None, recent=1.0, cursor=None)
         self._chosen_by_hand = self._chosen_by_hand or by_hand
-        if self.view == "runs":
+        if self.view == "runs" and (by_hand or not self._view_chosen):
             self.view = "curve"
             self._show_view()
         self._follow_drawn()
@@ -237,6 +238,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         if name != "runs" and self.opened is None:
             self.app.say("There is no run to show; ctrl+n starts one.", "warning")
             return
+        self._view_chosen = True
         self.view = name
         self._show_view()
         self.draw()
@@ -308,6 +310,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self.draw()
 
     def on_runs_list_moved(self, event: RunsList.Moved) -> None:
+        self._chosen_by_hand = self._view_chosen = True  # nothing is opened under the hands of whoever is at the list
         self.draw()
 
     def on_runs_list_marked(self, event: RunsList.Marked) -> None:

@@ -101,6 +101,15 @@ class ForeignFeed(Feed):
             self._changed_rows = True
             self.version += 1
 
+    def _take_anew(self, rows: list[Row]) -> None:
+        """All rows, in place of what was known: a new table, put there when it is full."""
+        table = MetricsTable()
+        table.add(self._steps.follow(rows, self.total_steps))
+        with self.lock:
+            self.table = table
+        self._changed_rows = True
+        self.version += 1
+
     def _look(self) -> str:
         """Note when the files changed; a sentence where they cannot be read."""
         newest, size = 0.0, 0

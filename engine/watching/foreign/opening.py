@@ -76,7 +76,7 @@ def _run_of(path: Path) -> Path | None:
             continue
         parts = whole.relative_to(candidate).parts
         if not parts:
-            return path if not path.is_symlink() else whole
+            return whole
         if parts[0] in ("checkpoints", "state") or (len(parts) == 1 and parts[0] in _OF_A_RUN):
             return candidate
     return None

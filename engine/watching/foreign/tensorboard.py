@@ -201,11 +201,9 @@ class TensorBoardFeed(ForeignFeed):
     def _tell(self) -> None:
         """What was read goes into the table: at its end, or all of it in order where some of it belongs further up."""
         if self._scrambled:
-            with self.lock:
-                self.table = type(self.table)()
             self._steps = type(self._steps)()
-            self._told_up_to, self._scrambled = 0, False
-            self.version += 1
+            self._told_up_to, self._scrambled = len(self._tag), False
+            self._take_anew(self._rows_from(0))
         if self._told_up_to < len(self._tag):
             start, self._told_up_to = self._told_up_to, len(self._tag)
             self._take(self._rows_from(start))

@@ -18,8 +18,8 @@ import msgspec
 from engine.growing_files import open_plain
 from engine.watching.foreign.base import ForeignFeed
 from engine.watching.foreign.lines import flat
-from engine.watching.foreign.names import FIGURES, Columns, no_figures
-from engine.watching.foreign.steps import Row
+from engine.watching.foreign.names import FIGURES, Columns, Naming, no_figures
+from engine.watching.foreign.steps import Row, StepCount
 
 STATE = "trainer_state.json"
 LARGEST = 1 << 28
@@ -79,15 +79,14 @@ class TrainerStateFeed(ForeignFeed):
         return False
 
     def _take_state(self, state: dict[str, Any]) -> None:
-        self._begin_again()
+        self._naming, self._steps = Naming(self.columns), StepCount()
         total = state.get("max_steps")
         self.total_steps = total if type(total) is int and 0 < total < 2**63 else None
         self.settings = {key: state[key] for key in _SHOWN if type(state.get(key)) in (int, float, str)}
         history = state["log_history"]
         rows = [flat(row) for row in history if type(row) is dict and "train_runtime" not in row]
         self._keys = list(dict.fromkeys(key for row in rows for key in row))[:1000]
-        self._take([self._renamed(row) for row in rows])
-        self.version += 1
+        self._take_anew([self._renamed(row) for row in rows])
 
     def _renamed(self, row: Row) -> Row:
         return dict(zip(self._naming.line_names(list(row)), row.values(), strict=True))

@@ -49,12 +49,17 @@ class WaitingFeed(Feed):
             self._tell()
             return False
         more = self._inner.poll()
-        for name in _SHOWN:
-            setattr(self, name, getattr(self._inner, name))
+        with self.lock:  # whoever looks into the old table goes on to the new one with its own lock
+            for name in _SHOWN:
+                setattr(self, name, getattr(self._inner, name))
         self._add_pipe()
         self.version = self._before + self._inner.version
         self._tell()
         return more
+
+    def look_anew(self) -> None:
+        if self._inner is not None:
+            self._inner.look_anew()
 
     def close(self) -> None:
         if self._inner is not None:

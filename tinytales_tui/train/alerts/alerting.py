@@ -19,10 +19,15 @@ class Alerting:
     def __init__(self, app: TinyTalesApp) -> None:
         self._app = app
         self._watch = AlertWatch(app.ui)
+        self._known: set[str] = set()
 
     def see(self, feeds: Sequence[Feed]) -> None:
         """Tell what is new."""
         self._watch.settings = self._app.ui
+        known = {feed.key for feed in feeds}
+        for gone in self._known - known:
+            self._watch.forget(gone)
+        self._known = known
         news = [
             alert
             for feed in feeds

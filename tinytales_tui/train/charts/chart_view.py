@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rich.cells import get_character_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -185,7 +186,7 @@ class ChartView(Widget):
 
 
 def _difference(old: Strip, new: Strip) -> tuple[int, int]:
-    """The columns between which two rows differ; (0, 0) where they are alike. Every letter is one cell wide here."""
+    """The columns between which two rows differ; (0, 0) where they are alike."""
     if old == new:
         return 0, 0
     before, after = _cells(old), _cells(new)
@@ -196,4 +197,10 @@ def _difference(old: Strip, new: Strip) -> tuple[int, int]:
 
 
 def _cells(strip: Strip) -> list[tuple[str, Style | None]]:
-    return [(letter, segment.style) for segment in strip for letter in segment.text]
+    # A wide letter of a title takes two cells.
+    return [
+        cell
+        for segment in strip
+        for letter in segment.text
+        for cell in [(letter, segment.style)] * get_character_cell_size(letter)
+    ]

@@ -62,9 +62,3 @@ class ChartGrid(VerticalScroll, can_focus=False):
             self.styles.grid_size_columns = beside
             self.styles.grid_size_rows = rows
             self.styles.grid_rows = str(high)
-
-    def reveal(self, measure: str) -> None:
-        """Scroll so that a measure's chart is in view."""
-        for chart in self._charts:
-            if chart.measure == measure:
-                chart.scroll_visible(animate=False)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from tinytales_tui.figures import short_count, size
 from tinytales_tui.plot.scale import value_label
+from tinytales_tui.text import one_line
 
 Axis = Literal["step", "tokens", "time"]
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
@@ -52,6 +53,11 @@ MEASURES = (
     Measure("tokens_per_s", "Tokens a second", "tokens_per_s", None, "tokens/s", exact="{:,.0f}".format),
     Measure("memory_bytes", "Memory", "memory_bytes", None, "memory", write=_bytes, exact=size),
     Measure("val_perplexity", "Validation, perplexity", None, "val_perplexity", "perplexity", exact="{:.3f}".format, log=True),
+    Measure(
+        "train_loss_estimate", "Training loss at the validations", None, "train_loss_estimate", "training", exact="{:.4f}".format
+    ),
+    Measure("step_s", "Seconds a step", "step_s", None, "s a step", exact="{:.3g}".format),
+    Measure("mfu", "Share of the hardware's operations, %", "mfu", None, "used %", exact="{:.3g}".format),
 )
 _KNOWN = {name for measure in MEASURES for name in (measure.raw, measure.checks) if name}
 _MOST_OTHERS = 24
@@ -62,7 +68,9 @@ def measures_of(names: Iterable[str]) -> list[Measure]:
     names = list(names)
     found = [measure for measure in MEASURES if measure.raw in names or measure.checks in names]
     others = [name for name in names if name not in _KNOWN][:_MOST_OTHERS]
-    return (found or [LOSS]) + [Measure(f"own:{name}", name, name, None, name, write=_any) for name in others]
+    return (found or [LOSS]) + [
+        Measure(f"own:{name}", one_line(name, 60), name, None, one_line(name, 24), write=_any) for name in others
+    ]
 
 
 def _any(value: float) -> str:

@@ -115,7 +115,9 @@ class LogView(Vertical):
     # What a pane calls
 
     def show_file(self, path: Path | None) -> None:
-        """Show another log from its end on; None shows that there is none. The file need not exist yet."""
+        """Show another log from its end on; None shows that there is none. The file need not exist yet. The same one again: nothing."""
+        if path == self.path and self._worker is not None:
+            return
         self.path = path
         if not self.is_attached:
             return

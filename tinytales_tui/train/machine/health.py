@@ -8,7 +8,7 @@ import contextlib
 from engine.watching.disk import DiskWatch
 from engine.watching.feed import Feed
 from engine.watching.machine import History, Machine, MachineSample
-from tinytales_tui.train.machine.view import MachineView
+from tinytales_tui.train.machine.view import MachineView, one_line_health
 
 
 class Health:
@@ -50,6 +50,10 @@ class Health:
     def show(self) -> None:
         """Draw what was measured."""
         self._view.show(self._history, self._newest, self._forecast)
+
+    def words(self, width: int) -> str:
+        """The most telling figures in one line; empty while nothing was measured, or where there is no room."""
+        return one_line_health(self._newest, width) if self._newest is not None and width > 20 else ""
 
     def close(self) -> None:
         """Let go of the GPU's driver, without waiting for a measurement that may hang."""

@@ -101,7 +101,7 @@ class RunsList(ScrollView, can_focus=True):
     @property
     def chosen(self) -> list[Feed]:
         """What an action is for: the marked runs, or else the one under the cursor."""
-        by_key = {feed.key: feed for feed in self._feeds}
+        by_key = {feed.key: feed for feed in self.shown}  # nothing is done to a run that the filter hides
         marked = [by_key[key] for key in self.marked if key in by_key]
         return marked or [feed for feed in [self.highlighted] if feed is not None]
 

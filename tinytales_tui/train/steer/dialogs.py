@@ -19,6 +19,7 @@ from textual.widgets import Button, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.run_view import CheckpointInfo, RunView
+from tinytales_tui.text import one_line
 from tinytales_tui.train.steer.checkpoint_rows import CheckpointRow, checkpoint_rows, table_lines
 from tinytales_tui.train.steer.steering import shown
 from tinytales_tui.widgets.confirm import LOW, leave_room
@@ -116,7 +117,7 @@ class CheckpointDialog(ModalScreen[CheckpointInfo | None]):
             if there and self.app.screen is self:  # nothing has been laid over the dialog meanwhile
                 self.dismiss(chosen)
             elif not there:
-                await self._load(f"{chosen.name} has been removed meanwhile; choose another one.")
+                await self._load(f"{one_line(chosen.name, 60)} has been removed meanwhile; choose another one.")
 
         self.run_worker(choose(), group="load", exclusive=True)
 
@@ -151,7 +152,8 @@ class MoreStepsDialog(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Go on with how many steps?", classes="dialog-title", markup=False)
-            yield Static(f"{self._run_name} has done its {self._done:,} steps. Say how many it is to have in all.", markup=False)
+            done = f"{one_line(self._run_name, 60)} has done its {self._done:,} steps."
+            yield Static(f"{done} Say how many it is to have in all.", markup=False)
             with Horizontal(classes="dialog-row", id="steps-row"):
                 yield Label("Steps in all", classes="field-label")
                 yield Input(str(self._suggested), id="steps", compact=True, select_on_focus=True)

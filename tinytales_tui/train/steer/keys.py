@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from textual.binding import Binding
 
 from engine.run_view import CheckpointInfo, RunView
-from engine.watching.feed import Feed, RunFeed
+from engine.watching.feed import Feed
 from tinytales_tui import paths
 from tinytales_tui.text import one_line
 from tinytales_tui.train.steer.checkpoint_rows import validation_notes
@@ -52,10 +52,10 @@ class SteeringKeys:
             return self.run_list.chosen
         return [self.opened] if self.opened is not None else []
 
-    def _own(self: TrainScreen) -> list[RunFeed]:
+    def _own(self: TrainScreen) -> list[Feed]:
         """The targets that are runs of our own; says so where there is none."""
         targets = self.targets()
-        found = [feed for feed in targets if isinstance(feed, RunFeed)]
+        found = [feed for feed in targets if feed.steerable]
         if not targets:
             self.app.say("There is no run to do this to.", "warning")
         elif not found:
@@ -64,39 +64,54 @@ class SteeringKeys:
             )
         return found
 
+    def _one(self: TrainScreen) -> list[Feed]:
+        """The one run that is meant, where only one can be; says so where several are marked."""
+        feeds = self._own()
+        if len(feeds) > 1:
+            self.app.say(f"{len(feeds)} runs are marked, and this takes one: press Esc to take the marks away.", "warning")
+            return []
+        return feeds
+
     def action_steer(self: TrainScreen, action: Action) -> None:
         # What the follower last saw says whether it makes sense; `perform_all` looks again, in its thread, before it does anything.
         feeds = self._own()
         if not feeds:
             return
+        if self.readonly:
+            self.app.say(available(action, feeds[0].status, True) or "", "warning")
+            return
         if len(feeds) == 1:
             status, name = feeds[0].status, feeds[0].name
             if action == "pause":
                 action = toggled(status)
-            if why := available(action, status, self.readonly, name=name):
-                suggested = more_steps(status) if action == "resume" and not self.readonly else None
+            if why := available(action, status, name=name):
+                suggested = more_steps(status) if action == "resume" else None
                 if suggested is None:
                     self.app.say(why, "warning")
                 else:
                     self.run_worker(self._more_steps(feeds[0], suggested), group="steering")
                 return
-        self.run_worker(self._steer(action, [feed.view for feed in feeds]), group="steering")
+        self.run_worker(self._steer(action, [RunView(feed.path) for feed in feeds]), group="steering")
 
-    async def _more_steps(self: TrainScreen, feed: RunFeed, suggested: int) -> None:
+    async def _more_steps(self: TrainScreen, feed: Feed, suggested: int) -> None:
         from tinytales_tui.train.steer.dialogs import MoreStepsDialog
 
         steps = await self.app.push_screen_wait(MoreStepsDialog(feed.name, feed.status.step or 0, suggested))
         if steps is not None:
-            await self._steer("resume", [feed.view], steps=steps)
+            await self._steer("resume", [RunView(feed.path)], steps=steps)
 
     async def _steer(self: TrainScreen, action: Action, runs: Sequence[RunView], **details: Any) -> None:
         question = await asyncio.to_thread(needs_confirmation, action, runs, self.readonly)
+        if question is None and action in ("stop", "delete"):
+            self.app.say(f"There is nothing to {action} any more.", "warning")
+            return
         if question is not None:
             from tinytales_tui.widgets.confirm import ConfirmDialog
 
             dialog = ConfirmDialog(question.title, question.sentences, question.verb, typed=question.typed)
             if not await self.app.push_screen_wait(dialog):
                 return
+            runs = question.runs
         self.app.say(asking(action, runs))
         outcome = told(await asyncio.to_thread(perform_all, action, runs, readonly=self.readonly, cancel=self._cancel, **details))
         if self._cancel.is_set():
@@ -107,11 +122,11 @@ class SteeringKeys:
         self.follower.look_now()
 
     def action_export(self: TrainScreen) -> None:
-        feeds = self._own()
+        feeds = self._one()
         if feeds and (why := available("export", feeds[0].status, self.readonly, name=feeds[0].name)):
             self.app.say(why, "warning")
         elif feeds:
-            self.run_worker(self._export(feeds[0].view), group="steering")
+            self.run_worker(self._export(RunView(feeds[0].path)), group="steering")
 
     async def _export(self: TrainScreen, run: RunView) -> None:
         from tinytales_tui.train.steer.export_dialog import ExportDialog
@@ -129,8 +144,8 @@ class SteeringKeys:
     # Writing with a run
 
     def action_write_with(self: TrainScreen) -> None:
-        for feed in self._own()[:1]:
-            self.run_worker(self._write_with_best(feed.view), group="steering")
+        for feed in self._one():
+            self.run_worker(self._write_with_best(RunView(feed.path)), group="steering")
 
     async def _write_with_best(self: TrainScreen, run: RunView) -> None:
         found = await asyncio.to_thread(run.checkpoints)
@@ -141,8 +156,8 @@ class SteeringKeys:
             self._write_with(run, best)
 
     def action_choose_write(self: TrainScreen) -> None:
-        for feed in self._own()[:1]:
-            self.run_worker(self._choose(feed.view), group="steering")
+        for feed in self._one():
+            self.run_worker(self._choose(RunView(feed.path)), group="steering")
 
     async def _choose(self: TrainScreen, run: RunView) -> None:
         from tinytales_tui.train.steer.dialogs import CheckpointDialog

@@ -7,7 +7,7 @@ is `steering`. Knows no Textual and no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.run_status import RunStatus
 from engine.run_view import RunView, folder_bytes
@@ -28,10 +28,15 @@ class Question:
     """On the button: `Delete 2 runs`."""
     typed: str | None = None
     """What has to be typed before the button works."""
+    runs: tuple[RunView, ...] = ()
+    """What is asked about: nothing else may be done after a yes."""
 
 
 def needs_confirmation(action: Action, runs: Sequence[RunView], readonly: bool = False) -> Question | None:
-    """What to ask before the action; None where it needs no question, or can be done with none of the runs."""
+    """What to ask before the action; None where it needs no question, or can be done with none of the runs.
+
+    A yes counts for the question's own `runs` alone: of the others it says that they stay as they are.
+    """
     if action not in ("stop", "delete"):
         return None
     standing = [(run, run.status()) for run in runs]
@@ -39,7 +44,8 @@ def needs_confirmation(action: Action, runs: Sequence[RunView], readonly: bool =
     left = [f"{shown(run)} is {status.state} and stays as it is." for run, status in standing if (run, status) not in able]
     if not able:
         return None
-    return _about_stopping(able, left) if action == "stop" else _about_deleting(able, left)
+    question = _about_stopping(able, left) if action == "stop" else _about_deleting(able, left)
+    return replace(question, runs=tuple(run for run, _ in able))
 
 
 def _about_stopping(able: list[tuple[RunView, RunStatus]], left: list[str]) -> Question:

@@ -241,7 +241,7 @@ def _begin(run: RunView, action: Action, readonly: bool, cancel: threading.Event
     if action == "export":
         destination = details["destination"]
         done = export_run(run, destination, details.get("which", "best"), details.get("replace", False))
-        return Outcome(True, f"{done.name} of {name} is copied to {paths.shown(destination)}.", path=destination)
+        return Outcome(True, f"{one_line(done.name, 60)} of {name} is copied to {paths.shown(destination)}.", path=destination)
     if action == "resume" and status.state != "paused":
         return _start(run, details.get("steps"))
     return _ask(run, action)

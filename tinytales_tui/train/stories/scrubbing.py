@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.run_status import whole
+
 
 @dataclass(frozen=True)
 class Sitting:
@@ -21,7 +23,7 @@ def sittings(samples: Sequence[dict[str, Any]]) -> list[Sitting]:
     found: dict[int, dict[str, str]] = {}
     for row in samples:
         step, story = row.get("step"), row.get("story")
-        if type(step) is not int or not isinstance(story, str):
+        if whole(step) is None or not isinstance(story, str):
             continue
         prompt = row.get("prompt")
         found.setdefault(step, {})[prompt if isinstance(prompt, str) else ""] = story
