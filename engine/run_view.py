@@ -159,6 +159,8 @@ def find_run(folder: Path, name: str) -> RunView:
         raise UsageError(f"{name} is not the folder of a training run.")
     if "\0" not in name and looks_like_run(folder / name):
         return RunView(folder / name)
+    if "\0" not in name and (folder / name).is_dir():
+        raise UsageError(f"{folder / name} holds no training run that can be read.")
     names = [path.name for path in _folders(folder) if looks_like_run(path)]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [n for n in names if n.startswith(name)][:3]
     if near:

@@ -73,6 +73,8 @@ def run_watch(options: WatchOptions) -> int:
     if options.timeout is not None and goal is None:
         raise UsageError("--timeout belongs to --until; say what to wait for.")
     feed = open_target(options.target, options.columns)
+    if goal is None and options.target not in (None, "-") and not feed.path.exists():
+        raise UsageError(f"There is no file and no run at {one_line(str(feed.path), 200)}.")
     try:
         code = 0
         if goal is not None:
@@ -84,7 +86,7 @@ def run_watch(options: WatchOptions) -> int:
         if options.json:
             watch_report.put_json(feed)
         elif options.once or goal is None:
-            watch_report.put_summary(feed)
+            watch_report.put_summary(feed, options.ascii)
         return code
     finally:
         feed.close()

@@ -91,7 +91,6 @@ def watch(
     )
     of_screen = {
         "--theme": theme,
-        "--ascii": ascii_only,
         "--low-bandwidth": low_bandwidth,
         "--no-mouse": None if mouse else False,
     }

@@ -41,7 +41,7 @@ CHART_HEIGHT, CHART_POINTS = 8, 1000
 NO_SUMMARY = Summary(None, None, None, None, None, None, None, None, None, 0)
 
 
-def put_summary(feed: Feed) -> None:
+def put_summary(feed: Feed, ascii: bool | None = None) -> None:
     """Print how a run or log stands: a verdict, figures, a small chart, the last events, the last story."""
     at_terminal = sys.stdout.isatty()
     width = max(20, shutil.get_terminal_size().columns) if at_terminal else 80
@@ -59,7 +59,7 @@ def put_summary(feed: Feed) -> None:
             put(part)
     if feed.trouble:
         put(one_line(feed.trouble, text_width))
-    lines = chart(feed, min(width, 100), CHART_HEIGHT, detect().unicode)
+    lines = chart(feed, min(width, 100), CHART_HEIGHT, detect().unicode if ascii is None else not ascii)
     for line in [""] * bool(lines) + lines:
         put(line)
     _put_events(feed.events, text_width)

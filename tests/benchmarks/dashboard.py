@@ -157,7 +157,12 @@ def keys(folder: Path) -> None:
     try:
         with app(home, "watch") as (_, descriptor, _):
             drain(descriptor, 6)
-            there_and_back = {"cursor": (b"\x1b[D", b"\x1b[D"), "zoom": (b"+", b"-"), "scale": (b"y", b"y"), "smoothing": (b"m", b"M")}
+            there_and_back = {
+                "cursor": (b"\x1b[D", b"\x1b[D"),
+                "zoom": (b"+", b"-"),
+                "scale": (b"y", b"y"),
+                "smoothing": (b"m", b"M"),
+            }
             for name, sequences in there_and_back.items():
                 times = []
                 for press in range(40):

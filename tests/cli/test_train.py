@@ -45,7 +45,7 @@ def wait_for(name: str, *states: str) -> None:
 def test_a_run_trains_in_the_background_and_is_written_with(tmp_path: Path) -> None:
     done = run("train", "--data", "storybook:300", "--name", "mine", "--steps", "6", "--evaluate-every=3", *TINY)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mine\n" and "runs log mine --follow" in done.stderr
+    assert done.stdout == "mine\n" and "tinytales-tui watch mine" in done.stderr
     wait_for("mine", "finished", "failed")
     shown = json.loads(run("runs", "show", "mine", "--json").stdout)
     assert (shown["state"], shown["step"]) == ("finished", 6)

@@ -257,3 +257,67 @@ def test_six_hours_of_following_do_not_grow_the_memory(tmp_path: Path) -> None:
     assert feed.summary is not None
     assert feed.summary.tokens == (100 + 3999) * 10
     assert sizes[-1] - sizes[0] < 50_000
+
+
+def test_metrics_that_cannot_be_read_for_a_while_are_kept_and_nothing_spins(tmp_path: Path) -> None:
+    path = make_run(tmp_path, step=40)
+    feed = read_all(RunFeed(path, full=True))
+    (path / "metrics.jsonl").rename(path / "aside")
+    (path / "metrics.jsonl").mkdir()  # opening it fails, as with a network that is away
+    assert not feed.poll()
+    assert "cannot be read now" in feed.trouble
+    assert len(curve(feed, "train_loss")) == 4
+    (path / "metrics.jsonl").rmdir()
+    (path / "aside").rename(path / "metrics.jsonl")
+    read_all(feed)
+    assert feed.trouble == ""
+    assert len(curve(feed, "train_loss")) == 4
+
+
+def test_a_folder_that_cannot_be_listed_for_a_while_keeps_its_runs(tmp_path: Path, follow: Callable[..., Follower]) -> None:
+    runs = tmp_path / "runs"
+    make_run(runs, "mine")
+    follower = follow(runs)
+    until(lambda: follower.feeds)
+    feed = follower.feeds[0]
+    runs.rename(tmp_path / "away")
+    runs.write_text("no folder now")
+    follower.look_now()
+    until(lambda: follower.trouble)
+    assert follower.feeds == (feed,)
+    runs.unlink()
+    (tmp_path / "away").rename(runs)
+    follower.look_now()
+    until(lambda: not follower.trouble)
+    assert follower.feeds == (feed,)
+
+
+def test_a_feed_that_fails_does_not_end_the_following_of_others(tmp_path: Path, follow: Callable[..., Follower]) -> None:
+    make_run(tmp_path, "good")
+    make_run(tmp_path, "bad")
+    follower = follow(tmp_path)
+    until(lambda: len(follower.feeds) == 2)
+    bad = next(feed for feed in follower.feeds if feed.name == "bad")
+    bad.poll = lambda: 1 / 0  # type: ignore[method-assign]
+    follower.look_now()
+    until(lambda: bad.trouble)
+    assert "ZeroDivisionError" in bad.trouble
+    good = next(feed for feed in follower.feeds if feed.name == "good")
+    before = good.version
+    (good.path / "metrics.jsonl").write_bytes(row(1, train_loss=3.0))
+    follower.look_now()
+    until(lambda: good.version > before)
+
+
+def test_the_time_that_is_left_counts_validations(tmp_path: Path) -> None:
+    path = make_run(tmp_path, step=10)
+    rows, at = [], 1000.0
+    for step in range(1, 31):
+        at += 1
+        rows.append({"step": step, "time": at, "train_loss": 2.0})
+        if step % 10 == 0:
+            at += 30
+            rows.append({"step": step, "time": at, "val_loss": 2.0})
+    write_lines(path / "metrics.jsonl", rows)
+    feed = read_all(RunFeed(path))
+    assert feed.usual_step_s == pytest.approx((at - 1001) / 29, rel=0.01)

@@ -303,3 +303,11 @@ async def test_the_present_field_is_always_seen(opened: Callable, screen_text: C
             if form.view.editor.display:
                 assert form.view.editor.region.y == form.view.lines.region.y + form.view._at - form.view.lines.scroll_offset.y
         assert len(seen) > 20
+
+
+async def test_down_from_the_search_goes_to_the_first_match_and_not_past_it(opened: Callable) -> None:
+    async with opened() as form:
+        await form.press("f6", *"steps")
+        await form.press("down")
+        assert form.key == "steps"
+        assert form.view.row is form.view._rows[0]

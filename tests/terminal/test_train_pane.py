@@ -199,7 +199,7 @@ async def test_marked_runs_are_drawn_together_with_a_legend_that_can_be_narrowed
         assert len(screen._taken) >= 1
         await press(pilot, "l", "7", "enter")
         assert {feed.name for feed in screen.drawn} == {screen.opened.name, "run-7"}
-        assert "(only 7)" in text()
+        assert "(marked ones like: 7)" in text()
         await press(pilot, "l", "escape")
         assert len(screen.drawn) == 6
         await press(pilot, "escape")
@@ -332,3 +332,83 @@ async def test_quitting_leaves_the_trainer_alone(runs: Path, make_app: Callable,
             await pilot.press("ctrl+q")
         assert process.poll() is None
         assert not list((path / "requests").iterdir())
+
+
+async def test_the_log_stays_where_it_is_read_while_the_pane_redraws(runs: Path, opened: Callable) -> None:
+    path = long_run(runs)
+    (path / "output.log").write_text("".join(f"line {number}\n" for number in range(1000)))
+    async with opened((100, 30)) as (pilot, text):
+        await press(pilot, "5")
+        await pilot.pause(0.5)
+        await press(pilot, "home")
+        await pilot.pause(0.3)
+        assert "line 0" in text()
+        for _ in range(3):
+            pilot.app.screen.draw()
+            await pilot.pause(0.1)
+        assert "line 0" in text()
+        assert "line 999" not in text()
+
+
+async def test_a_new_run_is_not_opened_under_the_hands_of_a_person(runs: Path, opened: Callable, until: Callable) -> None:
+    long_run(runs, "old")
+    async with opened() as (pilot, _text):
+        screen = pilot.app.screen
+        await press(pilot, "1", "down")
+        fresh = long_run(runs, "brandnew")
+        with live_trainer(fresh):
+            screen.follower.look_now()
+            await until(pilot, lambda: any(feed.name == "brandnew" and feed.status.alive for feed in screen.follower.feeds))
+            screen._choose_open()
+            assert screen.view == "runs"
+            assert screen.opened.name == "old"
+
+
+async def test_nothing_is_done_to_a_marked_run_that_the_filter_hides(runs: Path, opened: Callable) -> None:
+    for name in ("alpha", "beta"):
+        make_run(runs, name)
+    async with opened() as (pilot, _text):
+        screen = pilot.app.screen
+        await press(pilot, "1", "s", "home", "space", "slash", *"beta", "enter")
+        assert screen.run_list.marked == [str(runs / "alpha")]
+        assert [feed.name for feed in screen.targets()] == ["beta"]
+
+
+async def test_a_run_that_ends_while_the_question_stands_is_not_deleted_with_the_others(
+    runs: Path, opened: Callable, until: Callable
+) -> None:
+    long_run(runs, "ended")
+    kept = long_run(runs, "kept")
+    with live_trainer(kept):
+        async with opened() as (pilot, text):
+            screen = pilot.app.screen
+            await until(pilot, lambda: any(feed.status.alive for feed in screen.follower.feeds))
+            await press(pilot, "1", "home", "space", "space", "D")
+            await until(pilot, lambda: len(pilot.app.screen_stack) == 2)
+            assert "stays as it is" in text()
+            write_status(kept, state="finished")
+            await press(pilot, "y")
+            await until(pilot, lambda: not (runs / "ended").exists())
+            await until(pilot, lambda: not any(worker.group == "steering" for worker in pilot.app.workers))
+            assert kept.is_dir()
+
+
+async def test_odd_things_in_the_files_of_a_run_end_nothing(runs: Path, opened: Callable, until: Callable) -> None:
+    path = long_run(runs)
+    config = json.loads((path / "config.json").read_text())
+    config["settings"] |= {"decay_start": "late", "schedule": "cosine", "sample_every": "often"}
+    (path / "config.json").write_text(json.dumps(config))
+    with open(path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 1' + "0" * 400 + ', "time": 5, "train_loss": 1}\n')
+        file.write('{"step": 101, "time": Infinity, "tokens": 1e999, "train_loss": 1, "\\u001b]0;pwned\\u001b\\\\x": 3}\n')
+    with open(path / "events.jsonl", "a") as file:
+        file.write('{"event": "checkpoint", "step": 1' + "0" * 400 + ', "time": Infinity}\n{"event": "sample", "step": "x"}\n')
+    with open(path / "samples.jsonl", "a") as file:
+        file.write('{"step": 1' + "0" * 400 + ', "prompt": 5, "story": "x"}\n')
+    async with opened((120, 40)) as (pilot, text):
+        for key in ("1", "2", "a", "a", "a", "3", "4", "2", "v", "v", "v", "v", "v", "v", "comma", "full_stop"):
+            await press(pilot, key)
+        assert "step 1" in text()
+        assert "pwned" in text()
+        assert not any("\x1b]0" in segment.text for strip in pilot.app.screen._compositor.render_strips() for segment in strip)
+        assert pilot.app.screen.follower._thread.is_alive()

@@ -31,8 +31,11 @@ class Curve:
     y: np.ndarray
     style: int
     form: Literal["line", "band", "points", "dots"] = "line"
-    """line: through the mean of each column; band: from its smallest to its largest value; points: a line with a dot at each value where
-    there are few; dots: only its letter at each value."""
+    """How it is drawn.
+
+    line: through the mean of each column; band: from its smallest to its largest value; points: a line with dots at its values, as many
+    as there is room for; dots: only its letter at each value.
+    """
     letter: str = "*"
     """Draws it in ASCII, and marks its last point where `named`."""
     named: bool = False
@@ -125,11 +128,8 @@ def draw(figure: Figure, width: int, height: int, ascii: bool, write_y: Callable
 def _scale(figure: Figure, found: Sequence[Columns]) -> Scale:
     if figure.y_range is not None:
         return y_scale(*figure.y_range, figure.log)
-    # A smoothed line lies inside the band of its raw values.
-    banded = any(curve.form == "band" for curve in figure.curves)
-    bands = [columns for curve, columns in zip(figure.curves, found, strict=True) if not banded or curve.form != "line"]
-    low = np.concatenate([columns.low for columns in bands]) if bands else np.empty(0)
-    high = np.concatenate([columns.high for columns in bands]) if bands else np.empty(0)
+    low = np.concatenate([columns.low for columns in found]) if found else np.empty(0)
+    high = np.concatenate([columns.high for columns in found]) if found else np.empty(0)
     low, high = low[~np.isnan(low)], high[~np.isnan(high)]
     if figure.log:
         low = low[low > 0]
@@ -137,7 +137,9 @@ def _scale(figure: Figure, found: Sequence[Columns]) -> Scale:
     if not len(low) or not len(high):
         return Scale(0.1, 1.0, True) if figure.log else Scale(0.0, 1.0)
     if figure.trim and len(high) >= 8:
-        return y_scale(float(np.quantile(low, 0.04)), float(np.quantile(high, 0.96)), figure.log)
+        bottom, top = float(np.quantile(low, 0.05)), float(np.quantile(high, 0.95))
+        room = top - bottom  # only what lies that far beyond nearly all others is cut off
+        return y_scale(max(float(low.min()), bottom - room), min(float(high.max()), top + room), figure.log)
     return y_scale(float(low.min()), float(high.max()), figure.log)
 
 
@@ -159,8 +161,8 @@ def _paint(canvas: Canvas, curve: Curve, found: Columns, scale: Scale) -> None:
         return
     canvas.paint(line_mask(bridge(means, found.broken), height), curve.style, curve.letter)
     at = np.flatnonzero(~np.isnan(means))
-    if curve.form == "points" and len(at) <= canvas.width // 3:
-        for column in at:
+    if curve.form == "points":
+        for column in at[:: max(1, 3 * len(at) // canvas.width)]:  # as many as leave the line to be seen
             canvas.put(
                 int(column) // canvas.across, _cell(canvas, means[column]), curve.letter if canvas.ascii else "●", curve.style
             )

@@ -26,6 +26,8 @@ from tinytales_tui.train.stories.view import StoriesView
 if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen
 
+LEAST_FOR_BOTH = 13
+"""Rows under which a chart with a story below it would be too low."""
 CHART_VIEWS = ("curve", "grid", "stories")
 """Views in which curves are drawn."""
 
@@ -48,6 +50,7 @@ class Drawing:
             self.follower.trouble or "No runs yet. ctrl+n starts one; so does: tinytales-tui train --data storybook"
         )
         self.run_list.show(self.follower.feeds, self.open_key)
+        self.set_class(len(self.follower.feeds) < 2, "-alone")
         self._taken = [taken for one in self.drawn if (taken := charting.take(one)) is not None]
         names = dict.fromkeys(name for taken in self._taken for name in taken.names())
         self.measures = measures_of(names)
@@ -83,8 +86,10 @@ class Drawing:
 
     def _draw_lines(self: TrainScreen, feed: Feed | None) -> None:
         views = self.query_one("#views", Lines)
+        if not self.run_list.marked:
+            self._legend_words = ""
         how = header.views_line(
-            self.view, self.looking, self.measure, len(self.run_list.marked), self.rate.words() if self.rate else "",
+            self.view, self.looking, self.measure, self._remarks(),
             max(1, views.size.width - 2), views.tone("strong"), views.tone("muted"),
         )  # fmt: skip
         views.show([how])
@@ -105,6 +110,12 @@ class Drawing:
         self._draw_legend()
         self._draw_readout()
 
+    def _remarks(self: TrainScreen) -> list[str]:
+        """What is worth saying beside the names of the views."""
+        words = [f"only {one_line(self.run_list.words, 16)} (Esc: all)"] if self.run_list.words and self.view == "runs" else []
+        words += [f"{len(self.run_list.marked)} marked"] if self.run_list.marked else []
+        return words + ([self.rate.words()] if self.rate else [])
+
     def _draw_legend(self: TrainScreen) -> None:
         legend = self.query_one("#legend", Lines)
         several = len(self.run_list.marked) > 0 and len(self.drawn) + bool(self._legend_words) > 1
@@ -117,7 +128,7 @@ class Drawing:
             ]
             line = Text("   ").join(parts)
             if self._legend_words:
-                line.append(f"   (only {one_line(self._legend_words, 20)})", legend.tone("muted"))
+                line.append(f"   (marked ones like: {one_line(self._legend_words, 20)})", legend.tone("muted"))
             legend.show([line])
 
     def _draw_readout(self: TrainScreen) -> None:
@@ -127,6 +138,9 @@ class Drawing:
             readout.show([])
             return
         where, step = charting.position(self._taken[0], self.looking)
+        if not where:
+            readout.show([])
+            return
         here = " · ".join(one_line(mark.words, 60) for mark in self.marks if step is not None and mark.step == step)
         width = max(1, readout.size.width - 2)
         if self.looking.cursor is None:
@@ -141,7 +155,8 @@ class Drawing:
     def _draw_stories(self: TrainScreen, feed: Feed | None, view: StoriesView) -> None:
         found = sittings(feed.samples) if feed is not None else []
         if view is self.beside_story:
-            view.display = bool(found) and self._with_story
+            room = self.has_class("-wide") or self.query_one("#stage").size.height >= LEAST_FOR_BOTH
+            view.display = bool(found) and self._with_story and room
             if not view.display:
                 return
         step = None

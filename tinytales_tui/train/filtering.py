@@ -24,7 +24,7 @@ class Filtering:
         if not self.run_list.marked:
             self.app.say("Mark runs in the list with the space bar; they are drawn together, and can be chosen here by name.")
             return
-        self._open_filter("legend", self._legend_words, "draw only marked runs whose name matches; Enter keeps it, Esc draws all")
+        self._open_filter("legend", self._legend_words, "draw only those marked runs whose name matches; Esc draws all")
 
     def _open_filter(self: TrainScreen, purpose: str, words: str, hint: str) -> None:
         self.filter.border_title = purpose

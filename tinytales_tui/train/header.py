@@ -76,9 +76,9 @@ def standing(feed: Feed, width: int, tone: Style) -> Text:
         if summary.train_loss is not None:
             add(90, f"loss {summary.train_loss:.3f}")
         if summary.best_bits_per_byte is not None:
-            add(88, f"best {summary.best_bits_per_byte:.3f} bpb")
+            add(88, f"best {summary.best_bits_per_byte:.3f} bits/byte")
         elif summary.best_val_loss is not None:
-            add(88, f"best {summary.best_val_loss:.3f}")
+            add(88, f"best validation {summary.best_val_loss:.3f}")
         if summary.tokens_per_s is not None:
             add(85, f"{short_count(summary.tokens_per_s)} tok/s")
         if summary.seconds:
@@ -105,7 +105,7 @@ def details(feed: Feed, width: int, muted: Style) -> list[Text]:
 
 
 def views_line(
-    view: str, looking: Looking, measure: Measure, marked: int, rate: str, width: int, here: Style, other: Style
+    view: str, looking: Looking, measure: Measure, remarks: Sequence[str], width: int, here: Style, other: Style
 ) -> Text:
     """The views by their keys, the present one set off, and how the charts are drawn."""
     line = Text()
@@ -119,8 +119,8 @@ def views_line(
         how.append("zoomed")
     elif looking.recent < 1:
         how.append(f"last {looking.recent:.3g} of it")
-    how += ["outliers cut"] * looking.trim + [f"{marked} marked"] * (marked > 0)
-    words = " · ".join((how if view in ("curve", "grid", "stories") else []) + [rate] * bool(rate))
+    how += ["outliers cut"] * looking.trim
+    words = " · ".join([*(how if view in ("curve", "grid", "stories") else []), *remarks])
     if line.cell_len + len(words) + 1 <= width:
         line.append(" " * (width - line.cell_len - len(words)))
         line.append(words, other)

@@ -28,6 +28,7 @@ from tinytales_tui.train.alerts.alerting import Alerting
 from tinytales_tui.train.byte_rate import ByteRate
 from tinytales_tui.train.charts import charting
 from tinytales_tui.train.charts.chart_view import ChartView
+from tinytales_tui.train.charts.charting import MARK_WORDS
 from tinytales_tui.train.charts.grid import ChartGrid
 from tinytales_tui.train.charts.keys import CHART_BINDINGS, LookingKeys
 from tinytales_tui.train.charts.measures import MOST_OVERLAID, Looking, Measure, measures_of
@@ -38,7 +39,7 @@ from tinytales_tui.train.log.view import LogView
 from tinytales_tui.train.machine.health import Health
 from tinytales_tui.train.machine.view import MachineView
 from tinytales_tui.train.runs.list import RunsList
-from tinytales_tui.train.runs.rows import SORT_WORDS
+from tinytales_tui.train.runs.rows import BADGES, SORT_WORDS
 from tinytales_tui.train.steer.keys import STEERING_BINDINGS, SteeringKeys
 from tinytales_tui.train.stories.view import StoriesView
 from tinytales_tui.widgets.top_bar import TopBar
@@ -58,6 +59,10 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
     CSS_PATH = ["train.tcss", "steer/dialogs.tcss"]
     TITLE = "Train"
     HELP_GROUPS = {"chart": "On the curves"}
+    HELP_NOTES = [
+        ("Under the curve", [(letter, words) for letter, words in MARK_WORDS]),
+        ("Before a run's name", [(badge, state) for state, badge in BADGES.items()]),
+    ]
     AUTO_FOCUS = ""
     BINDINGS = [
         *(Binding(str(number), f"view('{name}')", words, show=False, id=f"train.view_{name}", tooltip=f"Show: {words}")
@@ -66,6 +71,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         *CHART_BINDINGS,
         Binding("escape", "back", "Back", show=False, id="train.back", tooltip="Close the filter; from a view back to the curve"),
         Binding("l", "legend", "Legend", show=False, id="train.legend", tooltip="Choose by name which of the marked runs are drawn"),
+        Binding("slash", "find_run", "Find", key_display="/", show=False, id="train.find", tooltip="Find a run by its name"),
         Binding("question_mark", "why", "Why?", key_display="?", show=False, id="train.why", tooltip="Why the verdict says so"),
         Binding("A", "alerts", "Alerts", show=False, id="train.alerts", tooltip="Which alerts there are, and how they are given"),
         Binding("B", "rate", "Bytes", show=False, id="train.rate", tooltip="Show how many bytes a second the screen takes"),
@@ -95,7 +101,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self._cancel = threading.Event()
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.app.pane_names, "train")
+        yield TopBar(self.app.pane_names, "train", help_from=130)
         yield Lines(1, id="views")
         yield Input(placeholder="filter", compact=True, id="filter")
         with Horizontal(id="train-body"):
@@ -260,6 +266,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
     def action_back(self) -> None:
         if self.filter.display:
             self._close_filter(clear=True)
+        elif self.view == "runs" and self.run_list.words:
+            self.run_list.set_filter("")
+            self.draw()
         elif self.view != "curve" and self.opened is not None:
             self.action_view("curve")
         elif self.run_list.marked:
@@ -272,6 +281,8 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self.draw()
 
     def action_side(self) -> None:
+        if not self.has_class("-wide"):
+            self.app.say("The list stands beside the charts from 110 columns on; 1 shows it here.")
         self.toggle_class("-no-side")
 
     def action_beside(self) -> None:
@@ -288,6 +299,10 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
     def action_story(self) -> None:
         self._with_story = not self._with_story
         self.draw()
+
+    def action_find_run(self) -> None:
+        self.action_view("runs")
+        self.run_list.action_filter()
 
     def action_why(self) -> None:
         from tinytales_tui.train.verdict_dialog import VerdictDialog

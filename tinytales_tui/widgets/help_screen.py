@@ -62,7 +62,7 @@ def sections_for(screen: Screen, pane: str) -> list[Section]:
     """The keys that count where the focus is, then the pane's, then those that work everywhere.
 
     A widget may have `KEYS_HELP` (a title, and keys that are no bindings); a screen `FIELD_HELP` (the same for its text fields),
-    `HELP_TITLE`, and `HELP_GROUPS` (a title by the first part of its bindings' ids).
+    `HELP_TITLE`, `HELP_NOTES` (sections that are no keys), and `HELP_GROUPS` (a title by the first part of its bindings' ids).
     """
     here: list[tuple[str, str]] = []
     on_pane: list[tuple[str, str]] = []
@@ -86,7 +86,14 @@ def sections_for(screen: Screen, pane: str) -> list[Section]:
                 goes_to.append((keys, words))
     sections = [(title or "Here", here)] if here else []
     main = getattr(screen, "HELP_TITLE", f"On the {pane} pane")
-    return [*sections, (main, on_pane), *((words, keys) for words, keys in groups.items() if keys), ("Everywhere", everywhere)]
+    notes = getattr(screen, "HELP_NOTES", [])
+    return [
+        *sections,
+        (main, on_pane),
+        *((words, keys) for words, keys in groups.items() if keys),
+        *notes,
+        ("Everywhere", everywhere),
+    ]
 
 
 def _own_bindings(screen: Screen) -> list[tuple[DOMNode, list[tuple[str, str, str]]]]:

@@ -25,8 +25,10 @@ class TopBar(Widget):
     }
     """
 
-    def __init__(self, panes: Sequence[tuple[str, str, str]], here: str) -> None:
+    def __init__(self, panes: Sequence[tuple[str, str, str]], here: str, help_from: int = 78) -> None:
         super().__init__()
+        self._help_from = help_from
+        """Columns from which the footer has room for the way to the help."""
         self._panes = list(panes)
         self._here = here
         self._model = ""
@@ -47,7 +49,7 @@ class TopBar(Widget):
             parts.append(Segment(f" {shown} ", style))
         used = sum(len(part.text) for part in parts)
         # Where the footer has no room for it, the way to all the keys stands here.
-        words = self._model if self.size.width >= 78 else " · ".join(filter(None, (self._model, "F1 help")))
+        words = self._model if self.size.width >= self._help_from else " · ".join(filter(None, (self._model, "F1 help")))
         hint = one_line(words, max(self.size.width - used - 1, 0)) + " "
         parts.append(Segment(" " * max(self.size.width - used - len(hint), 0), base))
         parts.append(Segment(hint, self.get_component_rich_style("top-bar--other")))

@@ -111,7 +111,8 @@ class WaitingFeed(Feed):
         self.status = replace(self.status, state="quiet" if self._copy.ended else "following")
         if self._copy.ended and self.summary is not None:
             self.summary = replace(self.summary, eta_s=None)
-        self.trouble = " ".join(filter(None, (self._copy.trouble, self.trouble)))
+        ended = "The input has ended." if self._copy.ended and self._inner is not None else ""
+        self.trouble = " ".join(filter(None, (ended, self._copy.trouble, self.trouble)))
 
     def _tell(self) -> None:
         now = self.kind, self.trouble, self.status.state, self.log

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tinytales_tui.plot.figure import Drawing, Figure, draw
+from tinytales_tui.plot.figure import AXIS, Drawing, Figure, draw
 from tinytales_tui.plot.scale import value_label
 from tinytales_tui.text import one_line
 from tinytales_tui.train.charts.palette import styles
@@ -111,6 +111,12 @@ class ChartView(Widget):
             mark = "▸" if self._chosen else " "
             head = [Strip([Segment(f"{mark} {one_line(self._title, width - 2)}", style)]).adjust_cell_length(width, palette[0])]
         self.drawing = draw(figure, width, height - len(head), self.ascii, self._write)
+        if not any(len(curve.x) for curve in figure.curves):
+            rows = [Strip.blank(width, palette[0])] * max(0, height - len(head))
+            if rows:
+                note = Segment("no figures yet".center(width)[:width], palette[AXIS])
+                rows[len(rows) // 2] = Strip([note]).adjust_cell_length(width, palette[0])
+            return head + rows
         return head + [
             Strip([Segment(text, palette.get(style, palette[0])) for text, style in row], width) for row in self.drawing.rows
         ]

@@ -31,6 +31,12 @@ MARK_LETTERS = {
     "phase": ("~", 3), "paused": ("p", 4), "finished": ("f", 5), "failed": ("✖", 8), "stopped": ("x", 5),
 }  # fmt: skip
 """Letter and rank of each kind of mark."""
+MARK_WORDS = (
+    ("★", "the best validation"), ("!", "a warning"), ("✖", "it failed"), ("c", "a checkpoint"), ("s", "sample stories"),
+    ("r", "it went on"), ("p", "it was paused"), ("x  f", "it was stopped; it finished"), ("~", "the learning rate turns"),
+    ("faint, line, dots", "raw values, their moving average, validation"), ("▲ ▼ ×", "values above, below, or no numbers"),
+)  # fmt: skip
+"""What stands in and under a chart, for the help."""
 _NEGLIGIBLE = 1e-6
 
 

@@ -234,12 +234,8 @@ def _processor_rows(history: History, sample: MachineSample) -> list[_Row]:
 
 
 def _disk_row(history: History, sample: MachineSample, free: int, total: int) -> _Row:
-    seen = [value for value in history.series("disk_free") if value == value] or [free]
-    # The way it goes is what matters here; a hundredth of the disk is the least that fills the curve.
-    low, high = min(seen), max(seen)
-    low = max(0.0, min(low, high - total / 100))
     forms = (_of(free, total), _short_size(free))
-    return _Row("disk free", "disk_free", low, high, forms, free < _LEAST_DISK_SHARE * total)
+    return _Row("disk free", "disk_free", 0, total, forms, free < _LEAST_DISK_SHARE * total)
 
 
 def _gpu_rows(gpu: GpuSample, label: str, degrees: str) -> list[_Row]:

@@ -31,8 +31,8 @@ COMMON = ("model", "steps", "epochs", "batch_tokens", "learning_rate", "device",
 LABELS = {"start_from": "from"}
 """Names on the command line that differ from the setting's own."""
 LEFT_OUT = {
-    "steps": "as the passes say",
-    "epochs": "as the steps say",
+    "steps": "by the epochs",
+    "epochs": "by the steps",
     "device": "the best there is",
     "threads": "as many as the machine gives",
     "start_from": "new weights",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.style import Style
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -191,8 +191,9 @@ class NewRunScreen(ModalScreen[str | None]):
         event.stop()
         self.view.focus()
 
-    def key_down(self) -> None:
+    def key_down(self, event: events.Key) -> None:
         if self.query_one("#new-run-find").has_focus:
+            event.stop()  # or the key would take a step in the form as well
             self.view.focus()
 
     def action_find(self) -> None:

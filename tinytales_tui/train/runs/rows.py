@@ -62,7 +62,9 @@ def progress(feed: Feed) -> str:
     status = feed.status
     if status.share is not None:
         return f"{int(status.share * 100)} %"
-    return f"{status.step:,}" if status.step is not None else ""
+    if status.step is None:
+        return ""
+    return f"{status.step:,}" if status.step < 10_000 else short_count(status.step)
 
 
 def bar(share: float | None, width: int) -> str:
@@ -85,7 +87,7 @@ def _of(feed: Feed, name: str) -> float | None:
 
 def _best(feed: Feed) -> str:
     bits, nats = _of(feed, "best_bits_per_byte"), _of(feed, "best_val_loss")
-    return f"{bits:.3f} bpb" if bits is not None else _figure(nats)
+    return f"{bits:.3f}" if bits is not None else f"{nats:.3f} nat" if nats is not None else ""
 
 
 def _started(feed: Feed) -> str:
@@ -111,7 +113,7 @@ COLUMNS = (
     Column("", 8, lambda feed: bar(feed.status.share, 8), 8, left=True),
     Column("step", 9, lambda feed: "" if feed.status.step is None else f"{feed.status.step:,}", 7),
     Column("loss", 7, _optional(_figure, "train_loss"), 2),
-    Column("best", 9, _best, 3),
+    Column("bits/byte", 9, _best, 3),
     Column("tok/s", 6, _optional(short_count, "tokens_per_s"), 5),
     Column("left", 5, _optional(short_duration, "eta_s"), 4),
     Column("started", 12, _started, 6),

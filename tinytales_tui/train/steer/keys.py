@@ -26,17 +26,29 @@ if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen
 
 STEERING_BINDINGS = [
-    Binding("ctrl+n", "new_run", "New run", id="train.new", tooltip="Start a training run"),
-    Binding("w", "write_with", "Write with it", id="train.write", tooltip="Write stories with the run's best checkpoint"),
+    Binding("ctrl+n", "new_run", "New", id="train.new", tooltip="Start a training run"),
+    Binding("w", "write_with", "Write", id="train.write", tooltip="Write stories with the run's best checkpoint"),
     Binding("W", "choose_write", "Choose", show=False, id="train.write_which", tooltip="Write with another of its checkpoints"),
     Binding("p", "steer('pause')", "Pause", id="train.pause", tooltip="Pause the run after its step, or let it go on"),
     Binding("x", "steer('stop')", "Stop", id="train.stop", tooltip="Stop the run after its step, with a checkpoint; asks first"),
-    Binding("u", "steer('resume')", "Go on", id="train.resume", tooltip="Go on with a run that stopped, failed or was killed"),
+    Binding(
+        "u",
+        "steer('resume')",
+        "Go on",
+        show=False,
+        id="train.resume",
+        tooltip="Go on with a run that has ended",
+    ),
     Binding("c", "steer('checkpoint')", "Checkpoint", show=False, id="train.checkpoint", tooltip="Write a checkpoint now"),
     Binding("t", "steer('sample')", "Sample", show=False, id="train.sample", tooltip="Write sample stories now"),
     Binding("e", "export", "Export", show=False, id="train.export", tooltip="Copy a checkpoint to a folder of its own"),
     Binding(
-        "D", "steer('delete')", "Delete", show=False, id="train.delete", tooltip="Delete the run, or all marked ones; asks first"
+        "D",
+        "steer('delete')",
+        "Delete",
+        show=False,
+        id="train.delete",
+        tooltip="Delete the run (in the list: all marked ones); asks first",
     ),
 ]
 
