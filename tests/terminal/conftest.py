@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,34 @@ def screen_text() -> Callable:
         return ["".join(segment.text for segment in line) for line in strips]
 
     return lines
+
+
+@pytest.fixture
+def runs(home: Path) -> Path:
+    """The folder of the runs."""
+    from tinytales_tui import paths
+
+    return paths.runs_folder()
+
+
+@pytest.fixture
+def train_pane(make_app: Callable, until: Callable, screen_text: Callable) -> Callable:
+    """`async with train_pane(size, **options) as (pilot, text)`: the app with its Train pane open and drawn."""
+
+    @contextlib.asynccontextmanager
+    async def start(size: tuple[int, int] = (100, 30), **options: Any) -> AsyncIterator[tuple[Any, Callable[[], str]]]:
+        app = make_app(pane="train", **options)
+        async with app.run_test(size=size) as pilot:
+            screen = app.screen
+            await until(
+                pilot, lambda: screen.follower.listed and all(f.summary and f.loading is None for f in screen.follower.feeds)
+            )
+            screen._tick()
+            await until(pilot, lambda: not screen.follower.feeds or screen.opened is not None)
+            if screen.opened is not None:
+                await until(pilot, lambda: screen.opened.table is not None and len(screen.opened.table))
+                screen.draw()
+            await pilot.pause()
+            yield pilot, lambda: "\n".join(screen_text(app))
+
+    return start
