@@ -3,7 +3,7 @@
     python tests/benchmarks/dashboard.py            # all of it, about two minutes
     python tests/benchmarks/dashboard.py open draw  # only these parts
 
-Parts: open, draw, keys, bytes, start. The app runs in a pseudo-terminal of its own, with a data folder of its own.
+Parts: open, draw, keys, bytes, start, stream. The app runs in a pseudo-terminal of its own, with a data folder of its own.
 """
 
 from __future__ import annotations
@@ -218,7 +218,38 @@ def start(folder: Path) -> None:
         print(f"{words}: median {statistics.median(times):.2f} s")
 
 
-PARTS = {"open": open_long_runs, "draw": draw_often, "keys": keys, "bytes": line_bytes, "start": start}
+def stream(folder: Path) -> None:
+    """What a story at 120 tokens a second costs, and its bytes, without the Train pane and after it was opened with ten live runs."""
+    import psutil
+
+    worker = f"{sys.executable} {ROOT / 'tests' / 'terminal' / 'scripted_worker.py'} --rate 120 --tokens 3000"
+    for opened in (False, True):
+        home = folder / f"stream-{opened}"
+        runs = [make_run(home / "runs", f"run-{number}", 20_000, "running") for number in range(10)]
+        stop = threading.Event()
+        writer = threading.Thread(target=write_on, args=(runs, stop, 0.1))
+        writer.start()
+        with app(home, "--engine", worker) as (pid, descriptor, _):
+            drain(descriptor, 3)
+            if opened:
+                os.write(descriptor, b"\x1bOR")
+                drain(descriptor, 5)
+                os.write(descriptor, b"\x1bOQ")
+                drain(descriptor, 1)
+            os.write(descriptor, b"a cat\r")
+            drain(descriptor, 2)
+            process = psutil.Process(pid)
+            before = process.cpu_times()
+            got = drain(descriptor, 8)
+            after = process.cpu_times()
+            busy = after.user + after.system - before.user - before.system
+            words = "with ten runs followed" if opened else "alone"
+            print(f"streaming {words}: {busy / 8:.1%} of a core, {len(got) / 8000:.1f} kB/s")
+        stop.set()
+        writer.join()
+
+
+PARTS = {"open": open_long_runs, "draw": draw_often, "keys": keys, "bytes": line_bytes, "start": start, "stream": stream}
 
 
 def main() -> None:

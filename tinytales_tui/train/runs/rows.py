@@ -78,7 +78,9 @@ def bar(share: float | None, width: int) -> str:
 def _figure(value: float | None, digits: int = 3) -> str:
     if value is None:
         return ""
-    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
+    if abs(value) < 1000:
+        return f"{value:.{digits}f}"
+    return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.1e}"
 
 
 def _of(feed: Feed, name: str) -> float | None:
