@@ -40,7 +40,8 @@ def generate(
     begun = time.perf_counter()
     seed = secrets.randbelow(2**31) if request.sampling.seed is None else request.sampling.seed
     text = prompt_text(request, checkpoint.prompt_style)
-    ids = prompt_ids(text, checkpoint.prompt_style, checkpoint.tokenizer)
+    begin = [] if checkpoint.begin_id is None else [checkpoint.begin_id]
+    ids = begin + prompt_ids(text, checkpoint.prompt_style, checkpoint.tokenizer)
     if not ids:
         raise UsageError("There is nothing to go on from: the opening has no text in it.")
     yield Started(id, len(ids), checkpoint.config.context, seed, text)
@@ -123,6 +124,7 @@ class _Story:
     ) -> None:
         self.id, self.number, self.seed, self.prompt_tokens, self.settings = id, number, seed, prompt_tokens, settings
         self.tokenizer, self.bans, self.begun = checkpoint.tokenizer, bans, begun
+        self.ends = (checkpoint.tokenizer.end_id, *checkpoint.end_ids)
         self.generator = torch.Generator().manual_seed(seed)
         self.ids = checkpoint.tokenizer.encode(given)  # what penalties look at: the story's own text, not the story prompt
         self.tail = given.encode("utf-8", "replace")[-TAIL_BYTES:]
@@ -140,7 +142,7 @@ class _Story:
         self.last, self.last_at = token, now
         self.drawn += 1
         logprob = sampling.log_probability(logits_V, token)
-        if token == self.tokenizer.end_id:
+        if token in self.ends:
             yield Token(self.id, self.number, token, "", logprob, now)
             yield self.finish("end of text")
             return
@@ -181,5 +183,5 @@ class _Story:
         logits_V = sampling.penalise_repetition(logits_V, self.ids, settings.repetition_penalty)
         banned = sampling.repeating_tokens(self.ids, int(settings.no_repeat_ngram)) + self.bans.tokens(self.tail)
         if self.drawn < settings.min_tokens:
-            banned.append(self.tokenizer.end_id)
+            banned.extend(self.ends)
         return sampling.ban(logits_V, banned)

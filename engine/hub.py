@@ -7,13 +7,15 @@ from pathlib import Path
 
 from engine.errors import CheckpointError, NetworkError
 
-_WANTED = ["config.json", "tinytales.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "README.md"]
+_BESIDE = ["*.json", "tokenizer.model", "tokenizer.bin", "README.md"]
+_SAFE, _PICKLED = ["*.safetensors"], ["pytorch_model*.bin"]
+"""Weights, the safe kind first: the other is only fetched where there is none."""
 
 _UNREACHABLE = "{} is not in the local cache and the Hub could not be reached; try again with a network."
 
 
-def fetch(repo_id: str) -> Path:
-    """The local folder of a Hub checkpoint, downloaded where it is not in the cache yet.
+def fetch(repo_id: str, file: str | None = None) -> Path:
+    """The local folder of a Hub checkpoint, or the one `file` of it that is asked for, downloaded where it is not in the cache yet.
 
     Raises `NetworkError` where the Hub cannot be reached (also with HF_HUB_OFFLINE=1), `CheckpointError` where it has no such
     repository or no right to it.
@@ -22,7 +24,22 @@ def fetch(repo_id: str) -> Path:
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=_WANTED))
+        if file is not None:
+            beside = [f"{file.rpartition('/')[0]}/tok*"] if "/" in file else ["tok*"]
+            folder = Path(snapshot_download(repo_id, allow_patterns=[*_BESIDE, *beside, file]))
+            if not (folder / file).is_file():
+                raise CheckpointError(f"{repo_id} on the Hub has no file {file}.")
+            return folder / file
+        folder = Path(snapshot_download(repo_id, allow_patterns=_BESIDE + _SAFE))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(repo_id, allow_patterns=_BESIDE + _PICKLED))
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+            raise CheckpointError(
+                f"{repo_id} on the Hub has neither safetensors nor a pytorch_model.bin; name one of its files, as in {repo_id}/model.pt."
+            )
+        return folder
+    except CheckpointError:
+        raise
     except HFValidationError as error:
         raise CheckpointError(f"{repo_id} is not a name that the Hub could have; it looks like owner/name.") from error
     except RepositoryNotFoundError as error:

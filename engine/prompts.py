@@ -1,18 +1,20 @@
 """Prompt styles: what a checkpoint wants to read before it writes. Knows no torch.
 
-`topic-ending` is the story prompt of the instruction-tuned TinyStories models, `plain` continues a text as it stands.
+`topic-ending` is the story prompt of the instruction-tuned TinyStories models, `instruct-fields` the lines that the models of the
+TinyStories-Instruct data were trained on (Eldan and Li 2023, arXiv:2305.07759), `plain` continues a text as it stands.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from engine.errors import CheckpointError, UsageError
 from engine.settings import Ending, GenerationRequest
 from engine.tokenizer import Tokenizer
 
-StyleName = Literal["topic-ending", "plain"]
+StyleName = Literal["topic-ending", "instruct-fields", "plain"]
+STYLES: tuple[StyleName, ...] = get_args(StyleName)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class PromptStyle:
 
     @classmethod
     def from_json(cls, data: Any) -> PromptStyle:
-        if not isinstance(data, dict) or data.get("name") not in ("topic-ending", "plain"):
+        if not isinstance(data, dict) or data.get("name") not in STYLES:
             raise CheckpointError("The checkpoint's tinytales.json names a prompt style that this version does not know.")
         return cls(data["name"], bool(data.get("start_with_end")))
 
@@ -46,15 +48,22 @@ def story_prompt(topic: str, ending: Ending) -> str:
     return f"Write a story about: {topic}\nWith: {ending} ending\n\n### Story:\n"
 
 
+def instruct_prompt(topic: str, ending: Ending) -> str:
+    """The fields of a TinyStories-Instruct prompt: a summary, and for a sad ending the feature that the data mark it with."""
+    feature = "Features: BadEnding\n" if ending == "sad" else ""
+    return f"{feature}Summary: {topic}\nStory: \n\n"
+
+
 def prompt_text(request: GenerationRequest, style: PromptStyle) -> str:
     """The text that the model reads. Raises `UsageError` where the checkpoint does not know what was asked for."""
     if request.ending is None:
         return request.opening or request.topic
-    if style.name != "topic-ending":
+    if style.name == "plain":
         raise UsageError(
             "This checkpoint was not trained on topics and endings; ask for no ending and give it words to go on from."
         )
-    return story_prompt(" ".join(request.topic.split()), request.ending) + request.opening
+    write = story_prompt if style.name == "topic-ending" else instruct_prompt
+    return write(" ".join(request.topic.split()), request.ending) + request.opening
 
 
 def prompt_ids(text: str, style: PromptStyle, tokenizer: Tokenizer) -> list[int]:

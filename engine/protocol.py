@@ -110,7 +110,7 @@ class CheckpointInfo:
     tokenizer: str
     """A few words, such as `byte-level BPE, 4,096 tokens`."""
     prompt_style: str
-    """`topic-ending` if the checkpoint knows the story prompt, else `plain`."""
+    """How it is asked for a story: `topic-ending` or `instruct-fields` where it knows topics and endings, else `plain`."""
     device: str
     precision: str
     sampling: SamplingSettings

@@ -108,7 +108,7 @@ def check_writable(path: Path) -> None:
 def _ending(options: BatchOptions, checkpoint: Checkpoint, say: Any) -> str | None:
     if options.ending is not None:
         return None if options.ending == "none" else options.ending
-    if checkpoint.prompt_style.name == "topic-ending":
+    if checkpoint.prompt_style.name != "plain":
         say("ending: happy (choose with --ending happy, sad or none)")
         return "happy"
     say("this model knows no endings: the text is continued as it stands")

@@ -174,7 +174,7 @@ def _stories(
     from engine.evaluation.measures import METHODS
     from engine.evaluation.stories import ENDING_METHOD, measure, presets, write_stories
 
-    asks = checkpoint.prompt_style.name == "topic-ending"
+    asks = checkpoint.prompt_style.name != "plain"
     judge = EndingJudge.load() if asks else None
     chosen = presets(checkpoint, [options.preset] if options.preset else list(SAMPLING_PRESETS))
     figures: dict[str, Any] = {}

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from engine.errors import CheckpointError, UsageError
 
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+"""Endings of files that may hold weights."""
+
 
 def glance(source: str) -> str:
     """The source as an absolute path, or as it is where it names the package's own checkpoint or one on the Hub.
@@ -20,14 +23,20 @@ def glance(source: str) -> str:
     Raises `UsageError` where there is no such path, `CheckpointError` where its weights are missing, cut off or no weights.
     """
     path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
-    if source == "default" or (not path.exists() and not source.startswith((".", "/", "~")) and source.count("/") == 1):
+    in_hub = not source.startswith((".", "/", "~")) and (
+        source.count("/") == 1 or (source.count("/") > 1 and path.suffix in _WEIGHTS)
+    )
+    if source == "default" or (in_hub and not path.exists()):
         return source
     if not path.exists():
         raise UsageError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
     folder = path if path.is_dir() else path.parent
     if not (folder / "tinytales.json").is_file() and (folder / "checkpoints" / "best").is_dir():
         folder = folder / "checkpoints" / "best"
-    for name in ("tinytales.json", "config.json", "model.safetensors"):
+    if not (folder / "tinytales.json").is_file():
+        _glance_at_foreign(path)
+        return str(path.absolute())
+    for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{source} holds no checkpoint of tinytales-tui (there is no {name} in it).")
     _check_weights(folder / "model.safetensors")
@@ -43,6 +52,16 @@ def folder_of(source: str) -> Path | None:
     if not (folder / "tinytales.json").is_file() and (folder / "checkpoints" / "best").is_dir():
         return folder / "checkpoints" / "best"
     return folder if folder.is_dir() else None
+
+
+def _glance_at_foreign(path: Path) -> None:
+    """Whether there is a file of weights at all; which kind of model it is, only `load_checkpoint` finds out."""
+    found = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.suffix in _WEIGHTS)
+    if not found or found[0].suffix not in _WEIGHTS:
+        raise CheckpointError(f"{path} holds no checkpoint (no tinytales.json, and no {', '.join(_WEIGHTS)} file).")
+    for file in found:
+        if file.suffix == ".safetensors":
+            _check_weights(file)
 
 
 def _check_weights(path: Path) -> None:

@@ -13,7 +13,8 @@ from engine.checkpoints.native import Checkpoint, is_native, read_checkpoint
 from engine.devices import choose_device
 from engine.errors import CheckpointError, UsageError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/([\w./-]+\.(?:pt|pth|bin|safetensors)))?")
+"""`owner/name`, and perhaps a file of weights in it."""
 PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -34,8 +35,13 @@ def load_checkpoint(source: str | Path | None = None, *, device: str | None = No
     if source is None or str(source) == "default":
         checkpoint = read_checkpoint(default_folder(), "tinytales (default)", "default")
     else:
-        folder, name = locate(str(source))
-        checkpoint = read_checkpoint(folder, name, str(source))
+        path, name = locate(str(source))
+        if is_native(path):
+            checkpoint = read_checkpoint(path, name, str(source))
+        else:
+            from engine.checkpoints.adapting import read_foreign
+
+            checkpoint = read_foreign(path, name, str(source))
     checkpoint.network.to(where, PRECISIONS[precision])
     checkpoint.device = str(where)
     checkpoint.precision = "bf16" if precision == "bf16" else "fp32"
@@ -43,23 +49,18 @@ def load_checkpoint(source: str | Path | None = None, *, device: str | None = No
 
 
 def locate(source: str) -> tuple[Path, str]:
-    """The folder that holds a checkpoint, and a short name for it; downloads what is named by a Hub id and not yet there."""
+    """The folder or file that holds a checkpoint, and a short name for it; downloads what is named by a Hub id and not yet there."""
     path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
     if path.is_file():
-        path = path.parent
+        return (path.parent, _short_name(path.parent)) if is_native(path.parent) else (path, path.name)
     if path.is_dir():
-        if is_native(path):
-            return path, _short_name(path)
-        if is_native(path / "checkpoints" / "best"):  # a run directory stands for its best checkpoint
+        if not is_native(path) and is_native(path / "checkpoints" / "best"):  # a run directory stands for its best checkpoint
             return path / "checkpoints" / "best", path.resolve().name
-        raise CheckpointError(f"{source} holds no checkpoint of tinytales-tui (there is no tinytales.json in it).")
-    if not source.startswith((".", "/", "~")) and _HUB_ID.fullmatch(source):
+        return path, _short_name(path)
+    if not source.startswith((".", "/", "~")) and (named := _HUB_ID.fullmatch(source)) and ".." not in source:
         from engine.hub import fetch
 
-        folder = fetch(source)
-        if not is_native(folder):
-            raise CheckpointError(f"{source} on the Hub is not a checkpoint of tinytales-tui (there is no tinytales.json in it).")
-        return folder, source
+        return fetch(named[1], named[2]), source
     raise CheckpointError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
 
 

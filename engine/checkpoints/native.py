@@ -29,10 +29,11 @@ from engine import files
 from engine.checkpoints import layout
 from engine.devices import one_thread
 from engine.errors import CheckpointError, TinyTalesError
+from engine.llama_tokenizer import read_json
 from engine.model import Decoder
 from engine.prompts import PromptStyle
 from engine.settings import ModelConfig, SamplingSettings
-from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer
+from engine.tokenizer import GPT2Tokenizer, Tokenizer
 
 LARGEST = 4_000_000_000
 """Parameters; a config that claims more is taken for damaged. The largest TinyStories model has 0.16 billion."""
@@ -56,7 +57,11 @@ class Checkpoint:
     precision: str = "fp32"
     warnings: list[str] = field(default_factory=list)
     card: dict[str, Any] = field(default_factory=dict)
-    """`tinytales.json` as it was read."""
+    """`tinytales.json` as it was read; of another program's checkpoint, what its file says of its training."""
+    end_ids: tuple[int, ...] = ()
+    """Tokens that end a story besides the tokenizer's own end token."""
+    begin_id: int | None = None
+    """A token that the model was trained to find before everything."""
 
     @property
     def config(self) -> ModelConfig:
@@ -134,7 +139,7 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
     shape = _read_json(folder / "config.json")
     try:
         config = layout.config_from_hub(shape)
-        _refuse_absurd(config, folder / "config.json")
+        refuse_absurd(config, folder / "config.json")
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, TinyTalesError) as error:
@@ -145,7 +150,7 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
     except (TinyTalesError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
     gpt2 = card.get("tokenizer") == "gpt2"
-    tokenizer: Tokenizer = GPT2Tokenizer() if gpt2 else BytePairTokenizer.load(folder / "tokenizer.json")
+    tokenizer: Tokenizer = GPT2Tokenizer() if gpt2 else read_json(folder / "tokenizer.json")
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."
@@ -203,7 +208,7 @@ def _header_length(path: Path) -> int:
         return struct.unpack("<Q", file.read(8))[0]
 
 
-def _refuse_absurd(config: ModelConfig, path: Path) -> None:
+def refuse_absurd(config: ModelConfig, path: Path) -> None:
     """Refuse a shape that no story model has, before anything is made of it."""
     block = config.width * (config.hidden * 2 + config.heads * config.dim_per_head * 2)
     parameters = config.layers * block + (config.vocab_size + config.context) * config.width

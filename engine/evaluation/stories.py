@@ -83,7 +83,7 @@ def presets(checkpoint: Checkpoint, names: Sequence[str] = tuple(SAMPLING_PRESET
 
 def requests(checkpoint: Checkpoint, sampling: SamplingSettings, count: int, seed: int) -> Iterator[GenerationRequest]:
     """The fixed requests, over again with other seeds where `count` is more than there are."""
-    if checkpoint.prompt_style.name == "topic-ending":
+    if checkpoint.prompt_style.name != "plain":
         endings: tuple[Ending, ...] = ("happy", "sad")
         asked: list[dict[str, Any]] = [{"topic": topic, "ending": ending} for topic in TOPICS for ending in endings]
     else:

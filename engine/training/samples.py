@@ -21,7 +21,7 @@ def write_samples(checkpoint: Checkpoint, settings: TrainSettings) -> Iterator[t
     sampling = SamplingSettings(temperature=0.8, top_k=50, seed=settings.seed, max_tokens=200)
     for text in settings.sample_prompts:
         ending, words = split_sample_prompt(text)
-        if ending is not None and checkpoint.prompt_style.name != "topic-ending":
+        if ending is not None and checkpoint.prompt_style.name == "plain":
             continue
         if ending is not None:
             request = GenerationRequest(topic=words, ending=ending, sampling=sampling)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from engine.checkpoints import load_checkpoint
+from engine.checkpoints.layout import model_type
 from engine.data.plan import Steps, longer_than
 from engine.data.prepare import PrepareSettings, prepare
 from engine.data.shards import MARKED, Shards, is_prepared
@@ -86,6 +87,7 @@ def assemble(run: RunDirectory, world: World, say: Say) -> Parts:
     if begun:
         network, style = Decoder(ModelConfig.from_json(config["model"])), PromptStyle.from_json(config["prompt_style"])
     elif source:
+        model_type(source.config)  # refused now and not at the first checkpoint: a shape that could not be saved
         network = Decoder(replace(source.config, dropout=settings.dropout))
         network.load_state_dict(source.network.state_dict())
         style = replace(source.prompt_style, start_with_end=True)

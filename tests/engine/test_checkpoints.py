@@ -146,7 +146,7 @@ def change_json(path: Path, **values: object) -> None:
 
 def test_missing_and_foreign_folders(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "no checkpoint at")
-    refused(tmp_path, "holds no checkpoint")
+    refused(tmp_path, "holds no weights")
     with pytest.raises(CheckpointError, match="no checkpoint at nowhere"):
         engine.load_checkpoint("nowhere")
     with pytest.raises(NetworkError, match="could not be reached"):
@@ -162,6 +162,10 @@ def test_missing_and_foreign_folders(tmp_path: Path) -> None:
 def test_damaged_files(folder: Path, name: str, damage: str) -> None:
     path = folder / name
     data = path.read_bytes()
+    if (name, damage) == ("tinytales.json", "gone"):
+        path.unlink()  # the rest is a plain folder of the Hub's layout, which is written with as it stands
+        assert engine.load_checkpoint(folder, device="cpu").prompt_style.name == "plain"
+        return
     if damage == "gone":
         path.unlink()
     else:

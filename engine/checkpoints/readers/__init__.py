@@ -1,0 +1,12 @@
+"""Readers: from a file or a folder of weights to plain tensors with their names, whatever container they lie in.
+
+They know containers (safetensors, PyTorch's pickles, llama2.c's `.bin`) and no model: what a name means is the families' business.
+Nothing from a file is run, and no memory is taken before the sizes in it have been checked. `safe` in `Weights` says which kind it was.
+"""
+
+from __future__ import annotations
+
+from engine.checkpoints.readers.choose import read_weights
+from engine.checkpoints.readers.finite import check_finite
+
+__all__ = ["check_finite", "read_weights"]
