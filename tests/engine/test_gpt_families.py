@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.checkpoints.families import gpt_neo, hub_gpt2, nanogpt, per_head_gpt2, refused
+from engine.checkpoints.families import gpt_neo, gpt_shape, hub_gpt2, nanogpt, per_head_gpt2, refused
 from engine.checkpoints.foreign import Adapted, Family, Weights
 from engine.errors import CheckpointError
 from engine.model import Decoder
@@ -169,7 +169,7 @@ def test_padded_rows_stay_and_gpt2s_table_goes_with_them() -> None:
 
 
 def test_which_vocabulary_goes_with_how_many_rows() -> None:
-    found = [hub_gpt2.vocabulary_of(rows) for rows in (50_256, 50_257, 51_200, 51_201)]
+    found = [gpt_shape.vocabulary_of(rows) for rows in (50_256, 50_257, 51_200, 51_201)]
     assert found == ["tokenizer.json", "gpt2", "gpt2", "tokenizer.json"]
     assert adapted("separate heads").vocabulary == "gpt2"  # whose program knows no other
 

@@ -6,7 +6,7 @@ believed. Knows names, no containers.
 
 from __future__ import annotations
 
-from engine.checkpoints.families.llama2c import Names, Told, build, matrix, positive, whole
+from engine.checkpoints.families.llama_shape import Names, Told, build, matrix, positive, whole
 from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
 from engine.errors import CheckpointError
 from engine.prompts import PromptStyle

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.checkpoints.families.llama2c import PUBLISHED, Names, Told, build, matrix, positive, whole
+from engine.checkpoints.families.llama_shape import PUBLISHED, Names, Told, build, matrix, positive, whole
 from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
 from engine.errors import CheckpointError
 from engine.prompts import PromptStyle

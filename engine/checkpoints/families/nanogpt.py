@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from engine.checkpoints.families.hub_gpt2 import (
+from engine.checkpoints.families.gpt_shape import (
     USUAL_HEAD,
     activation_of,
     disagreements,

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.checkpoints.families.hub_gpt2 import (
+from engine.checkpoints.families.gpt_shape import (
     disagreements,
     drop_masks,
     hidden_or_none,
