@@ -6,15 +6,13 @@ A run of a million lines takes as little memory here as one of ten. Knows no fil
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.run_status import NUMBERS, RunStatus, finite, whole
+from engine.run_status import NOT_FINITE, NUMBERS, RunStatus, finite, whole
 
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _RECENT = 40
 """Lines of metrics from which the time that is left is worked out."""
 
@@ -141,7 +139,7 @@ def clean_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = []
     for row in rows:
         if not NUMBERS.issuperset(map(type, row.values())):
-            row = {key: _NOT_FINITE.get(value, value) if type(value) is str else value for key, value in row.items()}
+            row = {key: NOT_FINITE.get(value, value) if type(value) is str else value for key, value in row.items()}
             row = {key: value for key, value in row.items() if type(value) in NUMBERS}
         if whole(row.get("step")) is not None and "time" in row:
             kept.append(row)

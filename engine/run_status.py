@@ -24,6 +24,8 @@ START_TOLERANCE = 2.0
 """Seconds by which a process's start time may differ from the one written down."""
 NUMBERS = frozenset((int, float))
 """Types of a number in JSON; a bool is none."""
+NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "infinity": math.inf, "-infinity": -math.inf}
+"""What JSON has no number for, by the names that stand in its place."""
 
 
 @dataclass(frozen=True)

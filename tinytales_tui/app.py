@@ -136,15 +136,18 @@ class TinyTalesApp(App[None]):
         self._listen_to_signals()
         if self._notice:
             self.say(self._notice, "warning")
-        # The engine's start costs this process next to nothing, but the first picture comes before everything.
-        self.call_after_refresh(self._start_engine)
+        self.call_after_refresh(self._let_collector_go)
 
-    def _start_engine(self) -> None:
+    def start_engine(self) -> None:
+        """Have the engine ready soon; for the pane that writes, since whoever only watches runs has no use for a model in memory."""
+
         async def start() -> None:
             with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
                 await self.engine.ready()
 
         self.run_worker(start(), group="engine")
+
+    def _let_collector_go(self) -> None:
         if not gc.isenabled():
             # Whoever starts the app may hold the collector back until the first picture: it saves a sixth of the way there, as
             # nothing of what is imported is garbage. Freezing spares later collections from looking at all of it again.

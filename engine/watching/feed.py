@@ -90,11 +90,6 @@ class RunFeed(Feed):
         self._size_due = self._status_due = 0.0
         self._told: object = None
 
-    @property
-    def full(self) -> bool:
-        """Whether the whole curve is kept."""
-        return self._full
-
     def set_full(self, full: bool) -> None:
         """Keep the whole curve, or forget it; takes effect with the next look."""
         self._full = full
@@ -131,7 +126,6 @@ class RunFeed(Feed):
     def _begin_again(self) -> None:
         self._metrics = JsonLines(self.path / "metrics.jsonl")
         self._digest = Digest()
-        self._read = 0
         self.loading = 0.0
         with self.lock:
             self.table = MetricsTable() if self._full else None

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.run_status import NOT_FINITE, NUMBERS
+
 AXES = ("step", "tokens", "time")
 """What a value may be drawn along; `time` is Unix seconds."""
-_NUMBER_TYPES = frozenset((int, float))
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "infinity": math.inf, "-infinity": -math.inf}
 LARGEST_STEP = 2.0**63
 MOST_COLUMNS = 500
 """Names beyond this many are passed over: a file that has more holds something other than figures of training."""
@@ -80,7 +80,7 @@ class MetricsTable:
         A line needs a number `step`; other values than numbers (the words nan, inf and -inf are numbers too) are left out.
         """
         steps = [row.get("step") for row in rows]
-        if not _NUMBER_TYPES.issuperset(map(type, steps)):
+        if not NUMBERS.issuperset(map(type, steps)):
             kept = [(step, row) for step, row in zip(map(_number, steps), rows, strict=True) if step is not None]
             self.passed_over += len(rows) - len(kept)
             steps, rows = [step for step, _ in kept], [row for _, row in kept]
@@ -237,7 +237,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, n
 
 
 def _numbers(where: np.ndarray, column: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    if _NUMBER_TYPES.issuperset(map(type, column)):
+    if NUMBERS.issuperset(map(type, column)):
         try:
             return where, np.array(column, dtype=np.float64)
         except OverflowError:
@@ -249,8 +249,8 @@ def _numbers(where: np.ndarray, column: Sequence[Any]) -> tuple[np.ndarray, np.n
 def _number(value: Any) -> float | None:
     """A number of JSON as a float, the names of those that are not finite too; None for all else."""
     if type(value) is str:
-        return _NOT_FINITE.get(value.lower())
-    if type(value) not in _NUMBER_TYPES:
+        return NOT_FINITE.get(value.lower())
+    if type(value) not in NUMBERS:
         return None
     try:
         return float(value)

@@ -35,7 +35,7 @@ def test_runs_are_told_by_any_of_their_files(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(run)
     for path in (run, run / "metrics.jsonl", checkpoint, checkpoint / "config.json", tmp_path / "link"):
         feed = open_feed(path)
-        assert isinstance(feed, RunFeed) and feed.full and feed.path == run, path
+        assert isinstance(feed, RunFeed) and feed.table is not None and feed.path == run, path
 
 
 def test_content_counts_before_the_name(tmp_path: Path) -> None:

@@ -161,3 +161,33 @@ async def test_odd_things_in_the_files_of_a_run_end_nothing(runs: Path, train_pa
         assert "pwned" in text()
         assert not any("\x1b]0" in segment.text for strip in pilot.app.screen._compositor.render_strips() for segment in strip)
         assert pilot.app.screen.follower._thread.is_alive()
+
+
+async def test_whoever_only_watches_starts_no_engine(runs: Path, train_pane: Callable, until: Callable) -> None:
+    long_run(runs)
+    async with train_pane() as (pilot, _text):
+        await pilot.pause(0.5)
+        assert pilot.app.engine.pid is None
+        await press(pilot, "f2")
+        await until(pilot, lambda: pilot.app.engine.pid is not None)
+
+
+async def test_escape_takes_the_marks_away_in_the_list(runs: Path, train_pane: Callable) -> None:
+    for name in ("alpha", "beta"):
+        make_run(runs, name)
+    async with train_pane() as (pilot, _text):
+        screen = pilot.app.screen
+        await press(pilot, "1", "home", "space", "space", "w")
+        assert "press Esc" in str([toast.message for toast in pilot.app._notifications])
+        await press(pilot, "escape")
+        assert (screen.run_list.marked, screen.view) == ([], "runs")
+
+
+async def test_bytes_are_counted_only_while_somebody_wants_to_know(runs: Path, train_pane: Callable) -> None:
+    long_run(runs)
+    async with train_pane() as (pilot, _text):
+        driver = pilot.app._driver
+        await press(pilot, "B")
+        assert "write" in vars(driver)
+        await press(pilot, "B")
+        assert "write" not in vars(driver)

@@ -47,7 +47,7 @@ async def test_a_topic_becomes_a_story(make_app, until, screen_text) -> None:
 
 
 async def test_typing_before_the_model_is_there(make_app, until) -> None:
-    app = make_app("--load-seconds", "0.5")
+    app = make_app("--load-seconds", "2")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*"a cat", "ctrl+j")
         assert "waiting for the model" in app.screen.status.words

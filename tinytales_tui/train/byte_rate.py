@@ -14,27 +14,36 @@ WINDOW = 10.0
 
 
 class ByteRate:
-    """Counts from now on; `words()` says the rate. The same app is only ever counted once."""
+    """Counts from now until `stop()`; `words()` says the rate."""
 
     def __init__(self, app: App) -> None:
         self._counted: deque[tuple[float, int]] = deque()
         self._begun = time.monotonic()
-        driver = app._driver
-        if driver is None:
+        self._driver = app._driver
+        if self._driver is None:
             return
-        before = getattr(driver, "_uncounted_write", driver.write)
-        driver._uncounted_write = before  # type: ignore[attr-defined]
+        before = self._driver.write
 
         def write(data: str) -> None:
             self._counted.append((time.monotonic(), len(data.encode("utf-8", "replace"))))
+            self._forget(self._counted[-1][0])
             before(data)
 
-        driver.write = write  # type: ignore[method-assign]
+        self._driver.write = write  # type: ignore[method-assign]
+
+    def stop(self) -> None:
+        """Count no longer."""
+        if self._driver is not None:
+            del self._driver.write  # type: ignore[attr-defined]  # the class's own shows again
+            self._driver = None
 
     def words(self) -> str:
         """`1.2 kB/s`, over the last seconds."""
         now = time.monotonic()
-        while self._counted and self._counted[0][0] < now - WINDOW:
-            self._counted.popleft()
+        self._forget(now)
         seconds = min(WINDOW, max(1.0, now - self._begun))
         return f"{sum(count for _, count in self._counted) / seconds / 1000:.1f} kB/s"
+
+    def _forget(self, now: float) -> None:
+        while self._counted and self._counted[0][0] < now - WINDOW:
+            self._counted.popleft()

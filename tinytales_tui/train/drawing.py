@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -20,7 +20,7 @@ from tinytales_tui.train.charts import charting
 from tinytales_tui.train.charts.measures import Looking, Measure, measures_of
 from tinytales_tui.train.charts.palette import curve_styles
 from tinytales_tui.train.header import Lines
-from tinytales_tui.train.stories.scrubbing import sittings
+from tinytales_tui.train.stories.scrubbing import Sitting, sittings
 from tinytales_tui.train.stories.view import StoriesView
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Drawing:
     marks: Sequence[Mark]
     _taken: list[charting.Taken]
     _beside: bool
+    _sat: tuple[Sequence[dict[str, Any]], list[Sitting]]
     _with_story: bool
     _legend_words: str
 
@@ -51,10 +52,15 @@ class Drawing:
         )
         self.run_list.show(self.follower.feeds, self.open_key)
         self.set_class(len(self.follower.feeds) < 2, "-alone")
+        if self.view == "runs":
+            self._draw_views()
+            self._draw_details()
+            return
         self._taken = [taken for one in self.drawn if (taken := charting.take(one)) is not None]
         names = dict.fromkeys(name for taken in self._taken for name in taken.names())
         self.measures = measures_of(names)
         self.marks = marks_of(feed) if feed is not None else ()
+        self._draw_views()
         self._draw_lines(feed)
         match self.view:
             case "curve":
@@ -84,7 +90,7 @@ class Drawing:
             self.measures, self.looking.measure, lambda m: charting.figure(m, self._taken, self.looking.change(log=None)), title
         )
 
-    def _draw_lines(self: TrainScreen, feed: Feed | None) -> None:
+    def _draw_views(self: TrainScreen) -> None:
         views = self.query_one("#views", Lines)
         if not self.run_list.marked:
             self._legend_words = ""
@@ -93,11 +99,14 @@ class Drawing:
             max(1, views.size.width - 2), views.tone("strong"), views.tone("muted"),
         )  # fmt: skip
         views.show([how])
-        if self.view == "runs":
-            details = self.query_one("#details", Lines)
-            highlighted = self.run_list.highlighted
-            width = max(1, details.size.width - 2)
-            details.show(header.details(highlighted, width, details.tone("muted")) if highlighted is not None else [])
+
+    def _draw_details(self: TrainScreen) -> None:
+        details = self.query_one("#details", Lines)
+        highlighted = self.run_list.highlighted
+        width = max(1, details.size.width - 2)
+        details.show(header.details(highlighted, width, details.tone("muted")) if highlighted is not None else [])
+
+    def _draw_lines(self: TrainScreen, feed: Feed | None) -> None:
         if feed is None:
             for name in ("standing", "verdict", "readout"):
                 self.query_one(f"#{name}", Lines).show([])
@@ -118,13 +127,13 @@ class Drawing:
 
     def _draw_legend(self: TrainScreen) -> None:
         legend = self.query_one("#legend", Lines)
-        several = len(self.run_list.marked) > 0 and len(self.drawn) + bool(self._legend_words) > 1
+        shown = [taken.feed for taken in self._taken]  # those, and in the order, that the chart has its letters from
+        several = len(self.run_list.marked) > 0 and len(shown) + bool(self._legend_words) > 1
         legend.display = several and self.view in CHART_VIEWS
         if several:
             colours = curve_styles(self.app.current_theme.dark)
             parts = [
-                Text.assemble((f"{charting.LETTERS[at]} ", colours[at]), one_line(feed.name, 24))
-                for at, feed in enumerate(self.drawn)
+                Text.assemble((f"{charting.LETTERS[at]} ", colours[at]), one_line(feed.name, 24)) for at, feed in enumerate(shown)
             ]
             line = Text("   ").join(parts)
             if self._legend_words:
@@ -153,7 +162,10 @@ class Drawing:
         readout.show(header.readout(where, here, found, width, readout.tone("muted"), self.chart.palette))
 
     def _draw_stories(self: TrainScreen, feed: Feed | None, view: StoriesView) -> None:
-        found = sittings(feed.samples) if feed is not None else []
+        samples = feed.samples if feed is not None else ()
+        if self._sat[0] is not samples:  # a list of samples is replaced when there are more
+            self._sat = samples, sittings(samples)
+        found = self._sat[1]
         if view is self.beside_story:
             room = self.has_class("-wide") or self.query_one("#stage").size.height >= LEAST_FOR_BOTH
             view.display = bool(found) and self._with_story and room

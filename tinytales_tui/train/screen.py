@@ -93,6 +93,7 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         self._legend_words = ""
         self.rate: ByteRate | None = None
         """Counts what is written to the terminal, while somebody wants to know."""
+        self._sat = (), []
         self._beside = False
         self._with_story = True
         self._drawn_at = 0.0
@@ -174,9 +175,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         if not self.follower.listed or now - self._drawn_at < every:
             return
         self._told = False
+        self._drawn_at = now
         self.alerting.see(self.follower.feeds)
         if self.is_current:
-            self._drawn_at = now
             self._choose_open()
             self.draw()
             self._unsettled = self.opened is None or self.opened.loading is not None
@@ -269,6 +270,8 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
         elif self.view == "runs" and self.run_list.words:
             self.run_list.set_filter("")
             self.draw()
+        elif self.view == "runs" and self.run_list.marked:
+            self.run_list.unmark()
         elif self.view != "curve" and self.opened is not None:
             self.action_view("curve")
         elif self.run_list.marked:
@@ -277,7 +280,9 @@ class TrainScreen(Drawing, LookingKeys, SteeringKeys, Filtering, Screen[None]):
             self.set_focus(None)
 
     def action_rate(self) -> None:
-        self.rate = None if self.rate is not None else ByteRate(self.app)
+        if self.rate is not None:
+            self.rate.stop()
+        self.rate = ByteRate(self.app) if self.rate is None else None
         self.draw()
 
     def action_side(self) -> None:

@@ -102,6 +102,8 @@ class WriteScreen(Screen[None]):
         self.set_interval(2.0, self._keep)
         self._refresh()
         self.call_after_refresh(self._offer_kept)
+        # The engine's start costs this process next to nothing, but the first picture comes before everything.
+        self.call_after_refresh(self.app.start_engine)
 
     def on_unmount(self) -> None:
         self.keeper.close()
