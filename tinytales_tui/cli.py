@@ -15,6 +15,7 @@ import typer
 from engine.errors import UsageError
 from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
 from engine.version import __version__
+from tinytales_tui import screen_options
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
@@ -33,7 +34,7 @@ app.add_typer(data_app)
 app.command()(watch)
 
 _LIMITS = ranges(SamplingSettings)
-_STORY, _SAMPLING, _OUTPUT, _ENGINE, _SCREEN = "The story", "Sampling", "Output", "Engine", "The app's screen"
+_STORY, _SAMPLING, _OUTPUT, _ENGINE = "The story", "Sampling", "Output", "Engine"
 
 
 _ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads"}
@@ -173,27 +174,10 @@ def start(
             rich_help_panel=_ENGINE,
         ),
     ] = None,
-    theme: Annotated[
-        str | None, typer.Option("--theme", metavar="NAME", help="Colours of the app for this start.", rich_help_panel=_SCREEN)
-    ] = None,
-    ascii_only: Annotated[
-        bool | None,
-        typer.Option("--ascii/--no-ascii", help="Draw with plain ASCII. Left out: by the locale.", rich_help_panel=_SCREEN),
-    ] = None,
-    low_bandwidth: Annotated[
-        bool | None,
-        typer.Option(
-            "--low-bandwidth/--no-low-bandwidth",
-            help="Draw less often, without animation. Left out: on over SSH.",
-            rich_help_panel=_SCREEN,
-        ),
-    ] = None,
-    mouse: Annotated[
-        bool,
-        typer.Option(
-            "--mouse/--no-mouse", help="Leave the mouse to the terminal, to select text as usual.", rich_help_panel=_SCREEN
-        ),
-    ] = True,
+    theme: screen_options.Theme = None,
+    ascii_only: screen_options.Ascii = None,
+    low_bandwidth: screen_options.LowBandwidth = None,
+    mouse: screen_options.Mouse = True,
     version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and end.")] = False,
 ) -> None:
     """Write tiny stories in the terminal.

@@ -6,11 +6,11 @@ in this process.
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tinytales_tui.figures import duration
 from tinytales_tui.output import note
 from tinytales_tui.output import quiet as silent
 from tinytales_tui.run_plan import RunRequest, planned_settings, run_folder
@@ -119,14 +119,3 @@ def _estimate(settings: TrainSettings, options: TrainOptions, say: Any) -> int:
     for name, text in rows:
         print(f"{name:<13} {text}")
     return 0
-
-
-def duration(seconds: float) -> str:
-    """`3 days 4 h`, `2 h 10 min`, `45 s`: two parts at most."""
-    parts = [("day", 86400), ("h", 3600), ("min", 60), ("s", 1)]
-    for (unit, size), (below, less) in itertools.pairwise(parts):
-        if seconds >= size:
-            whole, rest = divmod(round(seconds), size)
-            plural = "s" if unit == "day" and whole > 1 else ""
-            return f"{whole} {unit}{plural}" + (f" {rest // less} {below}" if rest // less else "")
-    return f"{seconds:.0f} s"

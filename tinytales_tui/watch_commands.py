@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from engine.errors import UsageError
+from tinytales_tui import screen_options
 from tinytales_tui.runs_commands import _names
 
-_HEADLESS, _SCREEN = "Without the screen", "The screen"
+_HEADLESS = "Without the screen"
 
 
 def watch(
@@ -50,22 +51,12 @@ def watch(
         typer.Option("--columns", metavar="step=A,loss=B", help="Which columns of a log of another program are what."),
     ] = None,
     readonly: Annotated[
-        bool, typer.Option("--readonly", help="Offer nothing that changes a run.", rich_help_panel=_SCREEN)
+        bool, typer.Option("--readonly", help="Offer nothing that changes a run.", rich_help_panel=screen_options.PANEL)
     ] = False,
-    theme: Annotated[str | None, typer.Option("--theme", metavar="NAME", help="Colours.", rich_help_panel=_SCREEN)] = None,
-    ascii_only: Annotated[
-        bool | None,
-        typer.Option("--ascii/--no-ascii", help="Draw with plain ASCII. Left out: by the locale.", rich_help_panel=_SCREEN),
-    ] = None,
-    low_bandwidth: Annotated[
-        bool | None,
-        typer.Option(
-            "--low-bandwidth/--no-low-bandwidth", help="Draw less often. Left out: on over SSH.", rich_help_panel=_SCREEN
-        ),
-    ] = None,
-    mouse: Annotated[
-        bool, typer.Option("--mouse/--no-mouse", help="Leave the mouse to the terminal.", rich_help_panel=_SCREEN)
-    ] = True,
+    theme: screen_options.Theme = None,
+    ascii_only: screen_options.Ascii = None,
+    low_bandwidth: screen_options.LowBandwidth = None,
+    mouse: screen_options.Mouse = True,
 ) -> None:
     """Watch a training run, or the log of another training program; --once and --json look once, --until waits."""
     if rules:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.checkpoints.families.gpt_shape import (
+    Sizes,
     activation_of,
     disagreements,
     drop_masks,
@@ -20,7 +21,6 @@ from engine.checkpoints.families.gpt_shape import (
     epsilon_of,
     expect_type,
     heads_of,
-    hidden_or_none,
     layers_of,
     matrix,
     model_config,
@@ -70,18 +70,12 @@ def _adapt(weights: Weights) -> Adapted:
     windows, silent = attention_windows(weights, layers, context)
     config = model_config(
         weights,
-        vocab_size=rows,
-        width=width,
-        layers=layers,
-        heads=heads,
-        context=context,
+        Sizes(rows, width, layers, heads, context, hidden, tied),
         mlp=activation_of(weights, "gelu_tanh"),
-        mlp_width=hidden_or_none(hidden, width),
         norm_eps=epsilon_of(weights),
         qkv_bias=False,
         attention_scale=1.0,
         windows=windows,
-        tied_head=tied,
     )
     if context > TRAINED_CONTEXT:
         warnings += (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -120,6 +121,42 @@ def take_linear(
     put(state, f"{ours}.weight", weight.T if turned else weight)
     if bias:
         put(state, f"{ours}.bias", taking.take(f"{theirs}.bias", (outs,)))
+
+
+@dataclass(frozen=True)
+class Biases:
+    """Which parts of a block have one; the same in every layer."""
+
+    norm: bool = True
+    qkv: bool = True
+    out: bool = True
+    mlp: bool = True
+
+
+def take_fused_blocks(
+    taking: Taking,
+    state: dict[str, Tensor],
+    stem: str,
+    layers: int,
+    width: int,
+    hidden: int,
+    *,
+    norm: str = "ln_",
+    biases: Biases = Biases(),
+    turned: bool = False,
+) -> None:
+    """All blocks of GPT-2's own layout, `h.0.attn.c_attn` and so on, into `state`; `turned` where matrices are (in, out)."""
+    for layer in range(layers):
+        ours, theirs = f"blocks.{layer}", f"{stem}h.{layer}"
+        take_norm(taking, state, f"{ours}.attention_norm", f"{theirs}.{norm}1", width, biases.norm)
+        take_norm(taking, state, f"{ours}.mlp_norm", f"{theirs}.{norm}2", width, biases.norm)
+        for part, name, outs, ins, bias in (
+            ("attention.qkv", "attn.c_attn", 3 * width, width, biases.qkv),
+            ("attention.out", "attn.c_proj", width, width, biases.out),
+            ("mlp.up", "mlp.c_fc", hidden, width, biases.mlp),
+            ("mlp.down", "mlp.c_proj", width, hidden, biases.mlp),
+        ):
+            take_linear(taking, state, f"{ours}.{part}", f"{theirs}.{name}", outs, ins, bias=bias, turned=turned)
 
 
 def put(state: dict[str, Tensor], name: str, tensor: Tensor) -> None:
@@ -235,15 +272,32 @@ def vocabulary_of(rows: int) -> Vocabulary:
     return "gpt2" if GPT2_TOKENS <= rows <= GPT2_MOST_ROWS else "tokenizer.json"
 
 
-def hidden_or_none(hidden: int, width: int) -> int | None:
-    """`ModelConfig.mlp_width`: None for the usual four times the width."""
-    return None if hidden == 4 * width else hidden
+@dataclass(frozen=True)
+class Sizes:
+    """What the tensors of a model tell of its shape."""
+
+    rows: int
+    width: int
+    layers: int
+    heads: int
+    context: int
+    hidden: int
+    tied: bool
 
 
-def model_config(weights: Weights, **switches: Any) -> ModelConfig:
+def model_config(weights: Weights, sizes: Sizes, **switches: Any) -> ModelConfig:
     """The shape of the decoder; raises `CheckpointError` where it makes no sense."""
     try:
-        return ModelConfig(**switches)
+        return ModelConfig(
+            vocab_size=sizes.rows,
+            width=sizes.width,
+            layers=sizes.layers,
+            heads=sizes.heads,
+            context=sizes.context,
+            mlp_width=None if sizes.hidden == 4 * sizes.width else sizes.hidden,
+            tied_head=sizes.tied,
+            **switches,
+        )
     except UsageError as error:
         raise CheckpointError(f"{weights.path.name} does not describe a model: {error}") from error
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.checkpoints.families.gpt_shape import (
     USUAL_HEAD,
+    Sizes,
     activation_of,
     disagreements,
     drop_masks,
@@ -19,14 +20,12 @@ from engine.checkpoints.families.gpt_shape import (
     expect_type,
     fused_shape,
     heads_of,
-    hidden_or_none,
     layers_of,
     matrix,
     model_config,
     prefix_of,
     take_ends,
-    take_linear,
-    take_norm,
+    take_fused_blocks,
     tied_warnings,
     vocabulary_of,
 )
@@ -49,28 +48,15 @@ def _adapt(weights: Weights) -> Adapted:
     rows, width, context, tied, ignored = take_ends(weights, taking, state, stem)
     hidden = matrix(taking, f"{stem}h.0.mlp.c_fc.weight")[1]
     heads, warnings = heads_of(weights, width, width // USUAL_HEAD if width % USUAL_HEAD == 0 else None)
-    for layer in range(layers):
-        ours, theirs = f"blocks.{layer}", f"{stem}h.{layer}"
-        take_norm(taking, state, f"{ours}.attention_norm", f"{theirs}.ln_1", width)
-        take_linear(taking, state, f"{ours}.attention.qkv", f"{theirs}.attn.c_attn", 3 * width, width, turned=True)
-        take_linear(taking, state, f"{ours}.attention.out", f"{theirs}.attn.c_proj", width, width, turned=True)
-        take_norm(taking, state, f"{ours}.mlp_norm", f"{theirs}.ln_2", width)
-        take_linear(taking, state, f"{ours}.mlp.up", f"{theirs}.mlp.c_fc", hidden, width, turned=True)
-        take_linear(taking, state, f"{ours}.mlp.down", f"{theirs}.mlp.c_proj", width, hidden, turned=True)
+    take_fused_blocks(taking, state, stem, layers, width, hidden, turned=True)
     masks = [f"{stem}h.{layer}.attn.{name}" for layer in range(layers) for name in ("bias", "masked_bias")]
     ignored += drop_masks(taking, masks)
     taking.finish()
     config = model_config(
         weights,
-        vocab_size=rows,
-        width=width,
-        layers=layers,
-        heads=heads,
-        context=context,
+        Sizes(rows, width, layers, heads, context, hidden, tied),
         mlp=activation_of(weights, "gelu_tanh"),
-        mlp_width=hidden_or_none(hidden, width),
         norm_eps=epsilon_of(weights),
-        tied_head=tied,
         attention_scale=1.0 if weights.config.get("scale_attn_weights") is False else None,
     )
     warnings += disagreements(weights, {"n_layer": layers, "n_embd": width, "n_positions": context, "n_inner": hidden})

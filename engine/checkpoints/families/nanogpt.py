@@ -12,20 +12,20 @@ from torch import Tensor
 
 from engine.checkpoints.families.gpt_shape import (
     USUAL_HEAD,
+    Biases,
+    Sizes,
     activation_of,
     disagreements,
     drop_masks,
     epsilon_of,
     fused_shape,
     heads_of,
-    hidden_or_none,
     layers_of,
     matrix,
     model_config,
     prefix_of,
     take_ends,
-    take_linear,
-    take_norm,
+    take_fused_blocks,
     vocabulary_of,
 )
 from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
@@ -42,37 +42,24 @@ def _adapt(weights: Weights) -> Adapted:
     layers, first = layers_of(weights.tensors, f"{stem}h."), f"{stem}h.0"
     norm = "ln_" if f"{first}.ln_1.weight" in taking else "ln"
     # What the first layer has a bias for, every layer must: one that is missing or too many is refused below.
-    norm_bias, qkv_bias = f"{stem}ln_f.bias" in taking, f"{first}.attn.c_attn.bias" in taking
-    out_bias, mlp_bias = f"{first}.attn.c_proj.bias" in taking, f"{first}.mlp.c_fc.bias" in taking
-    rows, width, context, tied, ignored = take_ends(weights, taking, state, stem, norm_bias)
+    names = (f"{stem}ln_f", f"{first}.attn.c_attn", f"{first}.attn.c_proj", f"{first}.mlp.c_fc")
+    biases = Biases(*(f"{name}.bias" in taking for name in names))
+    rows, width, context, tied, ignored = take_ends(weights, taking, state, stem, biases.norm)
     hidden = matrix(taking, f"{first}.mlp.c_fc.weight")[0]
     heads, warnings = heads_of(weights, width, width // USUAL_HEAD if width % USUAL_HEAD == 0 else None)
-    for layer in range(layers):
-        ours, theirs = f"blocks.{layer}", f"{stem}h.{layer}"
-        take_norm(taking, state, f"{ours}.attention_norm", f"{theirs}.{norm}1", width, norm_bias)
-        take_linear(taking, state, f"{ours}.attention.qkv", f"{theirs}.attn.c_attn", 3 * width, width, bias=qkv_bias)
-        take_linear(taking, state, f"{ours}.attention.out", f"{theirs}.attn.c_proj", width, width, bias=out_bias)
-        take_norm(taking, state, f"{ours}.mlp_norm", f"{theirs}.{norm}2", width, norm_bias)
-        take_linear(taking, state, f"{ours}.mlp.up", f"{theirs}.mlp.c_fc", hidden, width, bias=mlp_bias)
-        take_linear(taking, state, f"{ours}.mlp.down", f"{theirs}.mlp.c_proj", width, hidden, bias=mlp_bias)
+    take_fused_blocks(taking, state, stem, layers, width, hidden, norm=norm, biases=biases)
     # The causal mask of an attention that does without the fused kernel; of any other shape it is left, and so refused.
     ignored += drop_masks(taking, [f"{stem}h.{layer}.attn.bias" for layer in range(layers)])
     taking.finish()
     config = model_config(
         weights,
-        vocab_size=rows,
-        width=width,
-        layers=layers,
-        heads=heads,
-        context=context,
+        Sizes(rows, width, layers, heads, context, hidden, tied),
         mlp=activation_of(weights, "gelu"),
-        mlp_width=hidden_or_none(hidden, width),
         norm_eps=epsilon_of(weights),
-        norm_bias=norm_bias,
-        qkv_bias=qkv_bias,
-        attention_out_bias=out_bias,
-        mlp_bias=mlp_bias,
-        tied_head=tied,
+        norm_bias=biases.norm,
+        qkv_bias=biases.qkv,
+        attention_out_bias=biases.out,
+        mlp_bias=biases.mlp,
     )
     warnings += disagreements(weights, {"n_layer": layers, "n_embd": width, "block_size": context})
     return Adapted(FAMILY.name, config, state, vocabulary_of(rows), PromptStyle("plain"), ignored=ignored, warnings=warnings)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from engine.checkpoints.families.gpt_shape import (
+    Sizes,
     disagreements,
     drop_masks,
-    hidden_or_none,
     layers_of,
     matrix,
     model_config,
@@ -71,16 +71,10 @@ def _adapt(weights: Weights) -> Adapted:
     taking.finish()
     config = model_config(
         weights,
-        vocab_size=rows,
-        width=width,
-        layers=layers,
-        heads=heads,
-        context=context,
+        Sizes(rows, width, layers, heads, context, hidden, tied),
         mlp="gelu",
-        mlp_width=hidden_or_none(hidden, width),
         qkv_bias=bias,
         head_bias=True,
-        tied_head=tied,
     )
     told = {"num_layers": layers, "num_heads": heads, "embedding_dim": width, "context_length": context}
     return Adapted(
