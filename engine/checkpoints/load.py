@@ -58,7 +58,7 @@ def locate(source: str) -> tuple[Path, str]:
             return path / "checkpoints" / "best", path.resolve().name
         return path, _short_name(path)
     if not source.startswith((".", "/", "~")) and (named := _HUB_ID.fullmatch(source)) and ".." not in source:
-        from engine.hub import fetch
+        from engine.hub.fetching import fetch
 
         return fetch(named[1], named[2]), source
     raise CheckpointError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")

@@ -15,7 +15,7 @@ CODE = """
 import json, sys
 from pathlib import Path
 from engine.errors import TinyTalesError
-from engine.hub import fetch
+from engine.hub.fetching import fetch
 try:
     found = fetch(*sys.argv[1:])
     folder = next(p for p in (found, *found.parents) if p.parent.name == "snapshots")
