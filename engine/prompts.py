@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from engine.errors import CheckpointError, UsageError
-from engine.settings import Ending, GenerationRequest
+from engine.settings import STORY_FEATURES, Ending, GenerationRequest
 from engine.tokenizer import Tokenizer
 
 StyleName = Literal["topic-ending", "instruct-fields", "plain"]
@@ -48,22 +48,34 @@ def story_prompt(topic: str, ending: Ending) -> str:
     return f"Write a story about: {topic}\nWith: {ending} ending\n\n### Story:\n"
 
 
-def instruct_prompt(topic: str, ending: Ending) -> str:
-    """The fields of a TinyStories-Instruct prompt: a summary, and for a sad ending the feature that the data mark it with."""
-    feature = "Features: BadEnding\n" if ending == "sad" else ""
-    return f"{feature}Summary: {topic}\nStory: \n\n"
+def instruct_prompt(request: GenerationRequest) -> str:
+    """The fields of a TinyStories-Instruct prompt, those that were given; a sad ending is the feature that the data mark it with."""
+    sad = ("BadEnding",) if request.ending == "sad" else ()
+    asked = {*request.features, *sad}
+    fields = {
+        "Features": ", ".join(feature for feature in STORY_FEATURES if feature in asked),
+        "Words": ", ".join(" ".join(word.split()) for word in request.words),
+        "Summary": " ".join(request.topic.split()),
+        "Random sentence": " ".join(request.sentence.split()),
+    }
+    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value) + "Story: \n\n"
 
 
 def prompt_text(request: GenerationRequest, style: PromptStyle) -> str:
     """The text that the model reads. Raises `UsageError` where the checkpoint does not know what was asked for."""
+    if request.has_fields and style.name != "instruct-fields":
+        raise UsageError(
+            "Words, features and a sentence can only be asked of a TinyStories-Instruct checkpoint, which this is not."
+        )
     if request.ending is None:
         return request.opening or request.topic
     if style.name == "plain":
         raise UsageError(
             "This checkpoint was not trained on topics and endings; ask for no ending and give it words to go on from."
         )
-    write = story_prompt if style.name == "topic-ending" else instruct_prompt
-    return write(" ".join(request.topic.split()), request.ending) + request.opening
+    if style.name == "instruct-fields":
+        return instruct_prompt(request) + request.opening
+    return story_prompt(" ".join(request.topic.split()), request.ending) + request.opening
 
 
 def prompt_ids(text: str, style: PromptStyle, tokenizer: Tokenizer) -> list[int]:

@@ -20,6 +20,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
 from engine.settings import GenerationRequest, SamplingSettings, StopReason
 
@@ -46,6 +47,8 @@ class Load:
     precision: str = "auto"
     threads: int | None = None
     """CPU threads; None: one for a small model, else torch's own choice."""
+    choices: Choices | None = None
+    """What a person wants to be otherwise than the checkpoint's files say."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,8 @@ def _decode(line: bytes, classes: dict[str, type]) -> Any:
 def _build(cls: type, data: dict[str, Any]) -> Any:
     if cls is Generate:
         data["request"] = GenerationRequest.from_json(data.get("request"))
+    if cls is Load and data.get("choices") is not None:
+        data["choices"] = Choices.from_json(data["choices"])
     if isinstance(data.get("checkpoint"), dict):
         info = data["checkpoint"]
         info["sampling"] = SamplingSettings.from_json(info.get("sampling"))

@@ -15,6 +15,8 @@ from engine.errors import UsageError
 
 Ending = Literal["happy", "sad"]
 """How a story is asked to end; `None` where a request asks for no ending."""
+STORY_FEATURES = ("Dialogue", "BadEnding", "MoralValue", "Twist", "Foreshadowing", "Conflict")
+"""What a TinyStories-Instruct prompt can ask of a story (Eldan and Li 2023, arXiv:2305.07759)."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,12 @@ class GenerationRequest(JsonRoundTrip):
     sampling: SamplingSettings = SamplingSettings()
     count: int = 1
     """How many stories to write at once; story i is drawn with seed + i."""
+    words: tuple[str, ...] = ()
+    """Words that the story should use; only for checkpoints of the style `instruct-fields`, as the two below."""
+    features: tuple[str, ...] = ()
+    """Some of `STORY_FEATURES`; a sad ending adds its own."""
+    sentence: str = ""
+    """A sentence that should occur in the story."""
 
     def __post_init__(self) -> None:
         if (
@@ -288,10 +296,26 @@ class GenerationRequest(JsonRoundTrip):
             raise UsageError(f"An ending is happy, sad or none, not {self.ending!r}.")
         if type(self.count) is not int or not 1 <= self.count <= 64:
             raise UsageError(f"The number of stories at once must lie between 1 and 64, and {self.count} does not.")
-        if not (self.topic.strip() or self.opening.strip()):
+        self._check_fields()
+        if self.has_fields and self.ending is None:
+            raise UsageError("Words, features and a sentence are asked of a story with an ending; ask for happy or sad.")
+        if not (self.topic.strip() or self.opening.strip() or self.has_fields):
             raise UsageError("There is nothing to write about: give a topic, or words to begin with.")
-        if self.ending is not None and not self.topic.strip():
+        if self.ending is not None and not (self.topic.strip() or self.has_fields):
             raise UsageError("A story with an ending needs a topic: say what it is about, or ask for no ending.")
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether it asks for words, features or a sentence."""
+        return bool(self.words or self.features or self.sentence.strip())
+
+    def _check_fields(self) -> None:
+        texts = [*self.words, *self.features, self.sentence] if isinstance(self.words, tuple) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise UsageError("The words, the features and the sentence of a request are texts.")
+        for feature in self.features:
+            if feature not in STORY_FEATURES:
+                raise UsageError(f"There is no feature {feature!r}; choose from {', '.join(STORY_FEATURES)}.")
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

@@ -108,7 +108,7 @@ class Worker:
 
         begun = time.perf_counter()
         self.send(Loading(command.id, f"loading {command.source or 'the story model'}"))
-        checkpoint = load_checkpoint(command.source, device=command.device, precision=command.precision)
+        checkpoint = load_checkpoint(command.source, device=command.device, precision=command.precision, choices=command.choices)
         use_threads(command.threads, checkpoint.network.parameter_count())
         self._checkpoint = checkpoint
         self._info = CheckpointInfo(

@@ -15,6 +15,8 @@ from engine.settings import GenerationRequest, SamplingSettings
 
 _OF_A_PART = ("story", "tokens", "stop_reason", "seed", "checkpoint", "sampling", "ttft_s", "tokens_per_s")
 """What each part of a continued story has of its own."""
+_FIELDS = ("words", "features", "sentence")
+"""What only a TinyStories-Instruct model is asked for; left out of a record's JSON where it is empty."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class StoryRecord:
     tokens_per_s: float | None = None
     opening: str = ""
     """Text that the model went on from; for a continued story all of the story so far."""
+    words: tuple[str, ...] = ()
+    """Words that were asked for; as the two below only of a TinyStories-Instruct model."""
+    features: tuple[str, ...] = ()
+    sentence: str = ""
     before: StoryRecord | None = None
     """The part whose full text is this part's opening, where the story was continued; each part has a recipe of its own."""
 
@@ -74,6 +80,9 @@ class StoryRecord:
             ending=self.ending,  # type: ignore[arg-type]
             opening=self.opening,
             sampling=dataclasses.replace(sampling, seed=self.seed),
+            words=self.words,
+            features=self.features,
+            sentence=self.sentence,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +91,11 @@ class StoryRecord:
         A continued story is told once, as a whole, with the recipe of each part (what it added, its seed and settings) in `parts`.
         """
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "before"}
+        data = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in data.items()
+            if value or name not in _FIELDS
+        }
         if self.before is None:
             return data
         parts = self.parts()
@@ -108,6 +122,7 @@ class StoryRecord:
         ):
             raise UsageError("This is not a story record: its parts are of the wrong kind.")
         shared = {"prompt": data["prompt"], "ending": data.get("ending"), "opening": data.get("opening", "")}
+        shared |= {name: tuple(data[name]) if isinstance(data[name], list) else data[name] for name in _FIELDS if name in data}
         record: Self | None = None
         for part in parts:
             values = {name: part[name] for name in _OF_A_PART if name in part}
@@ -123,6 +138,9 @@ class StoryRecord:
             raise UsageError(f"A story ends happy, sad or without an asked ending, not {shared['ending']!r}.")
         if not isinstance(shared["opening"], str) or not isinstance(values.get("sampling", {}), dict):
             raise UsageError("This is not a story record: its opening or its sampling settings are of the wrong kind.")
+        lists = [*shared.get("words", ()), *shared.get("features", ()), shared.get("sentence", "")]
+        if not all(isinstance(text, str) for text in lists) or not isinstance(shared.get("words", ()), tuple):
+            raise UsageError("This is not a story record: its words, features or sentence are of the wrong kind.")
         return values
 
     def to_text(self) -> str:

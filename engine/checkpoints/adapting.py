@@ -28,15 +28,15 @@ LARGEST = 10**10
 
 
 @one_thread()
-def read_foreign(path: Path, name: str, source: str) -> Checkpoint:
-    """The model in a file, or in the one weights file of a folder, on the CPU in float32.
+def read_foreign(path: Path, name: str, source: str, tokenizer: Tokenizer | None = None) -> Checkpoint:
+    """The model in a file, or in the one weights file of a folder, on the CPU in float32; with its own vocabulary or with this one.
 
     Raises `CheckpointError` with one sentence for what no family recognises, for what does not fit, and for a vocabulary that is not
     there.
     """
     weights = read_weights(path)
     adapted = adapt(weights)
-    tokenizer = tokenizer_for(adapted, weights.path.parent, source)
+    tokenizer = tokenizer or tokenizer_for(adapted, weights.path.parent, source)
     if tokenizer.vocab_size > adapted.config.vocab_size:
         raise CheckpointError(
             f"The vocabulary beside {weights.path.name} has {tokenizer.vocab_size:,} tokens, but the model has rows for "

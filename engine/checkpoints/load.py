@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from engine.checkpoints.choices import Choices, apply, load_tokenizer
 from engine.checkpoints.native import Checkpoint, is_native, read_checkpoint
 from engine.devices import choose_device
 from engine.errors import CheckpointError, UsageError
 
-_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/([\w./-]+\.(?:pt|pth|bin|safetensors)))?")
-"""`owner/name`, and perhaps a file of weights in it."""
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w.-]+))?(?:/([\w./-]+\.(?:pt|pth|bin|safetensors)))?")
+"""`owner/name`, and perhaps a revision of it, and a file of weights in it."""
 PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -23,25 +24,32 @@ def default_folder() -> Path:
     return Path(str(resources.files("engine").joinpath("default_checkpoint")))
 
 
-def load_checkpoint(source: str | Path | None = None, *, device: str | None = None, precision: str = "auto") -> Checkpoint:
+def load_checkpoint(
+    source: str | Path | None = None, *, device: str | None = None, precision: str = "auto", choices: Choices | None = None
+) -> Checkpoint:
     """A checkpoint from a folder, a file or a Hub id (`None` or "default": the one in the package), ready to write.
 
-    `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. Raises `CheckpointError` for what cannot
-    be read, `NetworkError` where the Hub cannot be reached, `UsageError` for a device or precision that does not exist.
+    `choices` are what a person wants to be otherwise than it is found: prompt style, tokenizer, the tokens that end a story and the
+    one before everything. `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. Raises
+    `CheckpointError` for what cannot be read, `NetworkError` where the Hub cannot be reached, `UsageError` for a device or precision
+    that does not exist.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
+    choices = choices or Choices()
     where = choose_device(device)
+    tokenizer = load_tokenizer(choices.tokenizer) if choices.tokenizer else None
     if source is None or str(source) == "default":
-        checkpoint = read_checkpoint(default_folder(), "tinytales (default)", "default")
+        checkpoint = read_checkpoint(default_folder(), "tinytales (default)", "default", tokenizer)
     else:
         path, name = locate(str(source))
         if is_native(path):
-            checkpoint = read_checkpoint(path, name, str(source))
+            checkpoint = read_checkpoint(path, name, str(source), tokenizer)
         else:
             from engine.checkpoints.adapting import read_foreign
 
-            checkpoint = read_foreign(path, name, str(source))
+            checkpoint = read_foreign(path, name, str(source), tokenizer)
+    apply(checkpoint, choices)
     checkpoint.network.to(where, PRECISIONS[precision])
     checkpoint.device = str(where)
     checkpoint.precision = "bf16" if precision == "bf16" else "fp32"
@@ -60,7 +68,7 @@ def locate(source: str) -> tuple[Path, str]:
     if not source.startswith((".", "/", "~")) and (named := _HUB_ID.fullmatch(source)) and ".." not in source:
         from engine.hub.fetching import fetch
 
-        return fetch(named[1], named[2]), source
+        return fetch(named[1], named[3], named[2]), source
     raise CheckpointError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
 
 

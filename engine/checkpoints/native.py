@@ -133,8 +133,11 @@ def is_native(folder: Path) -> bool:
 
 
 @one_thread()
-def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
-    """The checkpoint in a folder, on the CPU in float32; raises `CheckpointError` with one sentence for anything that is wrong."""
+def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer | None = None) -> Checkpoint:
+    """The checkpoint in a folder, on the CPU in float32; raises `CheckpointError` with one sentence for anything that is wrong.
+
+    `tokenizer` is used in place of the folder's own.
+    """
     card = _read_json(folder / "tinytales.json")
     shape = _read_json(folder / "config.json")
     try:
@@ -149,8 +152,8 @@ def read_checkpoint(folder: Path, name: str, source: str) -> Checkpoint:
         sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
     except (TinyTalesError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
-    gpt2 = card.get("tokenizer") == "gpt2"
-    tokenizer: Tokenizer = GPT2Tokenizer() if gpt2 else read_json(folder / "tokenizer.json")
+    if tokenizer is None:
+        tokenizer = GPT2Tokenizer() if card.get("tokenizer") == "gpt2" else read_json(folder / "tokenizer.json")
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."

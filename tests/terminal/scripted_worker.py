@@ -103,7 +103,7 @@ class Worker:
             parameters=1_000_000,
             context=256,
             tokenizer="byte-level BPE, 4,096 tokens",
-            prompt_style="plain" if self.options.plain else "topic-ending",
+            prompt_style="plain" if self.options.plain else self.options.style,
             device="cpu",
             precision="float32",
             sampling=SamplingSettings(temperature=0.75, top_k=40, max_tokens=self.options.tokens),
@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--text", default="", help="write this instead of nonsense")
     parser.add_argument("--load-seconds", type=float, default=0.0)
     parser.add_argument("--plain", action="store_true", help="a checkpoint that knows no story prompt")
+    parser.add_argument("--style", default="topic-ending", help="the prompt style of the checkpoint")
     parser.add_argument("--nasty", action="store_true", help="write markup and escape codes")
     parser.add_argument("--die-after", type=int, default=0, help="SIGKILL itself before this token")
     parser.add_argument("--protocol", type=int, default=protocol.PROTOCOL)

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 
+from engine.prompts import PromptStyle, prompt_text
+from tinytales_tui.story import StoryRecord
 from tinytales_tui.widgets.choice import Choice
 from tinytales_tui.widgets.slider import ParamSlider
 
@@ -198,10 +200,35 @@ async def test_a_plain_checkpoint_takes_no_ending(make_app, until, screen_text) 
         await until(pilot, finished(app))
         assert app.screen.desk.record.ending is None
         assert story(app).startswith("The cat ")
-        choice = app.screen.query_one("#ending", Choice)
-        assert choice.disabled
-        assert "takes none" in "\n".join(screen_text(app))
+        assert not app.screen.query_one("#ending", Choice).display and not app.screen.query_one("#topic-row").display
+        assert "Once upon" not in "\n".join(screen_text(app)) and "The cat" in app.screen.composer.opening
         assert app.ui.ending == "happy"  # the person's choice is not forgotten
+
+
+async def test_the_fields_of_an_instruct_checkpoint_reach_it(make_app, until, screen_text) -> None:
+    app = make_app("--style", "instruct-fields")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.screen.checkpoint is not None)
+        await until(pilot, lambda: "Features" in "\n".join(screen_text(app)))
+        await pilot.press(*"a cat", "tab", "tab", "right", "tab", *"boat,  red sail,", "tab", *"moral value, song")
+        await pilot.press("enter")
+        assert app.screen.desk.record is None  # there is no feature of that name, which is said
+        await pilot.press(*["backspace"] * 6, "enter")
+        await until(pilot, finished(app))
+        record = app.screen.desk.record
+        assert (record.prompt, record.ending, record.words) == ("a cat", "sad", ("boat", "red sail"))
+        assert record.features == ("MoralValue",)
+        request = record.request()
+        assert StoryRecord.from_json(json.loads(json.dumps(record.to_json()))).request() == request
+        assert prompt_text(request, PromptStyle("instruct-fields")).startswith(
+            "Features: BadEnding, MoralValue\nWords: boat, red sail\n"
+        )
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: app.screen.desk.record.before is not None)
+        await until(pilot, finished(app))
+        assert app.screen.desk.record.words == ("boat", "red sail")
+        await pilot.press("ctrl+z", "ctrl+z", "ctrl+y")
+        assert app.screen.composer.asked().features == ("MoralValue",)
 
 
 async def test_a_killed_worker_costs_no_text(make_app, until) -> None:

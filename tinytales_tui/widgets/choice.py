@@ -21,7 +21,7 @@ class Choice(Widget, can_focus=True):
         Binding("up", "app.focus_previous", "To the row above", show=False, id="choice.up"),
         Binding("down", "app.focus_next", "To the row below", show=False, id="choice.down"),
     ]
-    COMPONENT_CLASSES = {"choice--label", "choice--chosen", "choice--other", "choice--note"}
+    COMPONENT_CLASSES = {"choice--label", "choice--chosen", "choice--other"}
     DEFAULT_CSS = """
     Choice {
         height: 1;
@@ -29,7 +29,6 @@ class Choice(Widget, can_focus=True):
         & .choice--label { color: $text-muted; }
         & .choice--chosen { color: $foreground; }
         & .choice--other { color: $text-muted; }
-        & .choice--note { color: $text-muted; }
         &:focus {
             background: $primary 18%;
             & .choice--label { color: $foreground; text-style: bold; }
@@ -68,8 +67,6 @@ class Choice(Widget, can_focus=True):
         self.value = value
         self.help = help
         self.space_for_label = label_width
-        self.note = ""
-        """Shown in place of the options while disabled: why there is nothing to choose."""
         self._places: list[tuple[int, int, str]] = []
 
     def set_value(self, value: str, *, tell: bool = False) -> None:
@@ -118,8 +115,6 @@ class Choice(Widget, can_focus=True):
         chosen = self.get_component_rich_style("choice--chosen")
         other = self.get_component_rich_style("choice--other")
         self._places = []
-        if self.is_disabled and self.note:
-            return [Segment(self.note[: max(room, 0)], self.get_component_rich_style("choice--note"))]
         on, off = ("(*) ", "( ) ") if self.ascii else ("● ", "○ ")
         if sum(len(words) + len(on) + 2 for _, words in self.options) - 2 <= room:
             segments = []

@@ -1,4 +1,6 @@
-"""The fields above the page: what the story is about, how it ends, words to begin with."""
+"""The fields above the page. Which there are follows the checkpoint's prompt style: a topic with an ending, those and the fields of
+TinyStories-Instruct, or the words to begin with alone.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
 
+from engine.errors import UsageError
 from tinytales_tui.widgets.choice import Choice
+from tinytales_tui.write.asking import Asked, parse_features, parse_words
 
 ENDINGS = (("happy", "happy"), ("sad", "sad"), ("none", "none"))
-PLAIN_NOTE = "(this model takes none)"
 
 
 class Composer(Vertical):
@@ -29,13 +32,13 @@ class Composer(Vertical):
         self._blink = cursor_blink
 
     def compose(self) -> ComposeResult:
-        with Horizontal(classes="composer-row"):
+        with Horizontal(classes="composer-row", id="topic-row"):
             yield Label("About", classes="field-label")
             yield Input(placeholder="a brave knight, a lost dog, a kite in the wind ...", id="topic", compact=True)
         with Horizontal(classes="composer-row", id="second-row"):
             with Horizontal(id="opening-part"):
                 yield Label("Begin with", classes="field-label")
-                yield Input(placeholder="Once upon a time ...", id="opening", compact=True)
+                yield Input(placeholder="Once upon a time ...", id="opening", compact=True, select_on_focus=False)
             yield Choice(
                 "Ending",
                 ENDINGS,
@@ -44,6 +47,15 @@ class Composer(Vertical):
                 label_width=7,
                 id="ending",
             )
+        with Horizontal(classes="composer-row instruct-row"):
+            yield Label("Words", classes="field-label")
+            yield Input(placeholder="to use in it, as in: boat, yellow, sing", id="words", compact=True)
+        with Horizontal(classes="composer-row instruct-row"):
+            yield Label("Features", classes="field-label")
+            yield Input(placeholder="Dialogue, Twist, MoralValue, Conflict, Foreshadowing", id="features", compact=True)
+        with Horizontal(classes="composer-row instruct-row"):
+            yield Label("Sentence", classes="field-label")
+            yield Input(placeholder="to occur in it, word by word", id="sentence", compact=True)
 
     def on_mount(self) -> None:
         for field in self.query(Input):
@@ -53,37 +65,75 @@ class Composer(Vertical):
         """On a narrow screen the ending stands below the fields and lines up with them."""
         self.query_one("#ending", Choice).space_for_label = 10 if self.screen.has_class("-narrow") else 7
 
+    def follow(self, style: str) -> None:
+        """Show the fields that a checkpoint of this prompt style takes; what stood in the others comes back with them."""
+        topic, opening = self._field("topic"), self._field("opening")
+        typing = self.screen.focused is topic
+        self.set_class(style == "plain", "-plain")
+        self.set_class(style == "instruct-fields", "-instruct")
+        if style == "plain" and typing:
+            if not opening.value:  # whoever is in the middle of a word goes on where it counts
+                opening.value = topic.value
+                opening.cursor_position = topic.cursor_position
+            opening.focus()
+
+    def focus_first(self) -> None:
+        """Go to the first field there is."""
+        self._field("opening" if self.has_class("-plain") else "topic").focus()
+
     @property
     def topic(self) -> str:
-        return self.query_one("#topic", Input).value.strip()
+        return self._field("topic").value.strip()
 
     @property
     def opening(self) -> str:
-        return self.query_one("#opening", Input).value
+        return self._field("opening").value
 
     @property
     def ending(self) -> str:
         """`happy`, `sad` or `none`; always none while the checkpoint knows no endings."""
-        choice = self.query_one("#ending", Choice)
-        return "none" if choice.disabled else choice.value
+        return "none" if self.has_class("-plain") else self.ending_choice
 
     @property
     def ending_choice(self) -> str:
         """What a person chose, whatever the present checkpoint makes of it."""
         return self.query_one("#ending", Choice).value
 
-    def fill(self, topic: str, opening: str, ending: str) -> None:
-        """Put back what stood in the fields."""
-        self.query_one("#topic", Input).value = topic
-        self.query_one("#opening", Input).value = opening
-        self.query_one("#ending", Choice).set_value(ending)
+    def asked(self) -> Asked:
+        """What a person asks for (UsageError for a feature that there is not)."""
+        features = parse_features(self._field("features").value) if self.has_class("-instruct") else ()
+        return Asked(
+            self.topic,
+            self.opening,
+            self.ending,
+            parse_words(self._field("words").value),
+            features,
+            " ".join(self._field("sentence").value.split()),
+        )
 
-    def allow_endings(self, allowed: bool) -> None:
-        """A plain checkpoint was trained on stories without a prompt, so there is no ending to ask for."""
-        choice = self.query_one("#ending", Choice)
-        choice.note = "" if allowed else PLAIN_NOTE
-        choice.disabled = not allowed
-        choice.refresh()
+    def kept(self) -> Asked:
+        """All the fields, as they are to come back another time."""
+        try:
+            features = parse_features(self._field("features").value)
+        except UsageError:  # not finished yet
+            features = ()
+        sentence = self._field("sentence").value
+        return Asked(self.topic, self.opening, self.ending_choice, parse_words(self._field("words").value), features, sentence)
+
+    def fill(self, asked: Asked) -> None:
+        """Put back what stood in the fields."""
+        for name, text in (
+            ("topic", asked.topic),
+            ("opening", asked.opening),
+            ("words", ", ".join(asked.words)),
+            ("features", ", ".join(asked.features)),
+            ("sentence", asked.sentence),
+        ):
+            self._field(name).value = text
+        self.query_one("#ending", Choice).set_value(asked.ending)
+
+    def _field(self, name: str) -> Input:
+        return self.query_one(f"#{name}", Input)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -85,6 +85,9 @@ class Desk:
             checkpoint=checkpoint,
             sampling=request.sampling.to_json(),
             opening=request.opening,
+            words=request.words,
+            features=request.features,
+            sentence=request.sentence,
             before=before,
         )
         self._push(Entry(record, request))
@@ -94,7 +97,15 @@ class Desk:
         """The request that waits goes out in this form instead: the checkpoint that was still loading asked for it."""
         assert self.writing is not None
         entry = self.entries[self.writing.place]
-        record = dataclasses.replace(entry.record, ending=request.ending, sampling=request.sampling.to_json())
+        record = dataclasses.replace(
+            entry.record,
+            prompt=request.topic,
+            ending=request.ending,
+            sampling=request.sampling.to_json(),
+            words=request.words,
+            features=request.features,
+            sentence=request.sentence,
+        )
         self._update(dataclasses.replace(entry, record=record, request=request))
 
     def restore(self, record: StoryRecord) -> None:
@@ -209,17 +220,8 @@ class Desk:
 
 def heading(record: StoryRecord) -> str:
     """What stands above a story: what was asked for, where the story itself does not begin with it."""
-    topic = one_line(record.prompt, 200)
     if record.ending is None:
         return ""
-    return f"{topic}, with a {record.ending} ending"
-
-
-def going_on(record: StoryRecord, sampling: object) -> GenerationRequest:
-    """The request that goes on from the end of a story."""
-    return GenerationRequest(
-        topic=record.prompt if record.ending else "",
-        ending=record.ending,  # type: ignore[arg-type]
-        opening=record.full_text,
-        sampling=sampling,  # type: ignore[arg-type]
-    )
+    fields = (", ".join((*record.words, *record.features)), record.sentence)
+    about = one_line(record.prompt or " · ".join(filter(None, fields)), 200)
+    return f"{about}, with a {record.ending} ending"

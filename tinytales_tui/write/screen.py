@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer, Input
+from textual.widgets import Footer
 
 from engine import protocol
 from engine.errors import UsageError
@@ -25,8 +25,9 @@ from tinytales_tui.story import StoryRecord
 from tinytales_tui.text import one_line
 from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.widgets.top_bar import TopBar
+from tinytales_tui.write.asking import Asked, going_on
 from tinytales_tui.write.composer import Composer
-from tinytales_tui.write.desk import Desk, going_on, heading
+from tinytales_tui.write.desk import Desk, heading
 from tinytales_tui.write.hints import hints
 from tinytales_tui.write.keeper import Keeper
 from tinytales_tui.write.panel import SamplingPanel
@@ -38,6 +39,7 @@ from tinytales_tui.write.status import REASONS, StatusLine, facts
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
 
+NOTHING_ASKED = "Type what the story is about first."
 AFTER_THE_END = 24
 """Tokens at least that go on from a story the model had ended, as it would only end it again."""
 
@@ -110,19 +112,24 @@ class WriteScreen(Screen[None]):
 
     # Asking for a story
 
+    @property
+    def _style(self) -> str | None:
+        return self.checkpoint.prompt_style if self.checkpoint is not None else None
+
     def action_write(self) -> None:
-        topic, opening = self.composer.topic, self.composer.opening
-        if not topic and not opening.strip():
-            self.app.say("Type what the story is about first.", "warning")
-            self.composer.query_one("#topic", Input).focus()
+        try:
+            asked = self.composer.asked()
+        except UsageError as error:
+            self.app.say(str(error), "warning")
             return
-        ending = None if self.composer.ending == "none" or not topic else self.composer.ending
-        if ending is None and topic and opening.strip():
-            self.app.say("With the ending none, only Begin with is used: the story goes on from those words.")
-        elif not topic and self.composer.ending != "none":
-            self.app.say("Without a topic no ending can be asked for: the story goes on from your words as they stand.")
+        if asked.for_style(self._style).empty:
+            self.app.say("Type how the story begins first." if self._style == "plain" else NOTHING_ASKED, "warning")
+            self.composer.focus_first()
+            return
+        if notice := asked.notice(self._style):
+            self.app.say(notice)
         self.query_one(RestoreBar).offer([])
-        self._ask(topic, ending, opening)
+        self._ask(asked)
 
     def action_retry(self) -> None:
         record = self.desk.record
@@ -130,25 +137,23 @@ class WriteScreen(Screen[None]):
             if self.panel.seed_locked:
                 self.app.say("The seed is locked, so the same words and settings write the same story again.")
             least = AFTER_THE_END if record.before is not None and record.before.stop_reason == "end of text" else 0
-            self._ask(record.prompt, record.ending, record.opening, before=record.before, least=least)
+            self._ask(Asked.of(record), before=record.before, least=least)
 
     def action_go_on(self) -> None:
         record = self.desk.record
         if record is not None:
             self.desk.let_go()
-            request = going_on(record, self.panel.settings())
             least = AFTER_THE_END if record.stop_reason == "end of text" else 0
-            self._ask(request.topic, request.ending, request.opening, before=record, least=least)
+            self._ask(going_on(record), before=record, least=least)
 
-    def _ask(self, topic: str, ending: str | None, opening: str, before: StoryRecord | None = None, least: int = 0) -> None:
+    def _ask(self, asked: Asked, before: StoryRecord | None = None, least: int = 0) -> None:
         seed = self.panel.next_seed()
 
         def make() -> GenerationRequest:
-            # Asked for again when the checkpoint is there: only then is it known what it recommends and whether it takes endings.
-            plain = self.checkpoint is not None and self.checkpoint.prompt_style == "plain"
+            # Asked for again when the checkpoint is there: only then is it known what it recommends and what it takes.
             sampling = self.panel.settings().with_changes(seed=seed)
             sampling = sampling.with_changes(min_tokens=max(sampling.min_tokens, min(least, sampling.max_tokens)))
-            return GenerationRequest(topic=topic, ending=None if plain else ending, opening=opening, sampling=sampling)
+            return asked.request(sampling, self._style)
 
         try:
             request = make()
@@ -170,7 +175,13 @@ class WriteScreen(Screen[None]):
             self._take_waiting_events()
             if self.desk.writing is None or self.desk.writing.id != number:
                 return  # stopped, or another request overtook this one
-            request = make()
+            try:
+                request = make()
+            except UsageError as error:  # the checkpoint that has come in the meantime takes something else
+                self.app.say(str(error), "warning")
+                self.desk.let_go(None)
+                self._show_current()
+                return
             self.desk.amend(request)
             await self.app.engine.generate(request, number)
             if self.desk.writing is not None and self.desk.writing.id == number:
@@ -248,7 +259,7 @@ class WriteScreen(Screen[None]):
         self.desk.on_checkpoint(checkpoint)
         self.query_one(TopBar).show_model(f"{one_line(checkpoint.name, 40)} · {one_line(checkpoint.device, 12)}")
         self.panel.recommend(checkpoint.sampling)
-        self.composer.allow_endings(checkpoint.prompt_style != "plain")
+        self.composer.follow(checkpoint.prompt_style)
         for warning in () if again else checkpoint.warnings:
             self.app.say(warning, "warning")
 
@@ -266,8 +277,7 @@ class WriteScreen(Screen[None]):
         """A story from before comes back with the fields and the seed that it was asked for with."""
         record = self.desk.record
         if record is not None:
-            first = record.first
-            self.composer.fill(first.prompt, first.opening, first.ending or "none")
+            self.composer.fill(Asked.of(record.first))
             if record.seed is not None:
                 self.panel.show_seed(record.seed)
         self._show_current()
@@ -327,7 +337,7 @@ class WriteScreen(Screen[None]):
         if self.has_class("-panel-over"):
             self.action_panel()
         elif self.focused is self.page:
-            self.composer.query_one("#topic", Input).focus()
+            self.composer.focus_first()
         else:
             self.page.focus()
 
@@ -342,7 +352,7 @@ class WriteScreen(Screen[None]):
         if shown:
             self.panel.query_one("#preset").focus()
         elif self.focused is None or self.panel in self.focused.ancestors:
-            self.composer.query_one("#topic", Input).focus()
+            self.composer.focus_first()
 
     def action_scroll_page(self, pages: int) -> None:
         if pages < 0:
@@ -352,9 +362,8 @@ class WriteScreen(Screen[None]):
 
     # Keeping, copying, saving
 
-    def _form(self) -> dict[str, str]:
-        composer = self.composer
-        return {"topic": composer.topic, "opening": composer.opening, "ending": composer.ending_choice}
+    def _form(self) -> dict[str, Any]:
+        return self.composer.kept().to_form()
 
     def _keep(self) -> None:
         if self.desk.record is not None and self.keeper.wants(self.desk.revision):
@@ -384,12 +393,7 @@ class WriteScreen(Screen[None]):
         kept = event.kept
         self.desk.restore(kept.record)
         self.keeper.supersede(kept)
-        ending = kept.form.get("ending")
-        self.composer.fill(
-            str(kept.form.get("topic", "")),
-            str(kept.form.get("opening", "")),
-            ending if ending in ("happy", "sad", "none") else self.app.ui.ending,
-        )
+        self.composer.fill(Asked.from_form(kept.form, self.app.ui.ending))
         self._show_current()
         self._keep()
         self.query_one(RestoreBar).offer([])
@@ -402,11 +406,11 @@ class WriteScreen(Screen[None]):
         bar = self.query_one(RestoreBar)
         bar.offer([kept for kept in bar.offers if kept is not event.kept])
         if not bar.display:
-            self.composer.query_one("#topic", Input).focus()
+            self.composer.focus_first()
 
     def on_restore_bar_later(self, event: RestoreBar.Later) -> None:
         self.query_one(RestoreBar).offer([])
-        self.composer.query_one("#topic", Input).focus()
+        self.composer.focus_first()
 
     def action_copy(self) -> None:
         text = self.get_selected_text() or (self.desk.record.to_text() if self.desk.record else "")
