@@ -29,6 +29,7 @@ from textual.signal import Signal
 from engine import protocol
 from engine.errors import UsageError
 from tinytales_tui import clipboard, paths, settings
+from tinytales_tui.chosen import chosen, remember_use
 from tinytales_tui.engine_client import ClientEvent, EngineClient, EngineUnavailable
 from tinytales_tui.options import AppOptions
 from tinytales_tui.theme import DARK, THEMES
@@ -59,7 +60,17 @@ def _train_screen() -> Screen:
     return TrainScreen()
 
 
-PANES = (Pane("write", "Write", "f2", WriteScreen), Pane("train", "Train", "f3", _train_screen))
+def _checkpoints_screen() -> Screen:
+    from tinytales_tui.checkpoints.screen import CheckpointsScreen
+
+    return CheckpointsScreen()
+
+
+PANES = (
+    Pane("write", "Write", "f2", WriteScreen),
+    Pane("train", "Train", "f3", _train_screen),
+    Pane("checkpoints", "Checkpoints", "f4", _checkpoints_screen),
+)
 """The panes, in the order of their keys."""
 
 
@@ -103,11 +114,14 @@ class TinyTalesApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = self._theme_to_start_with()
+        self._chosen = chosen(self.options.checkpoint, self.options.choices)
         self.engine_events: Signal[list[ClientEvent]] = Signal(self, "engine")
         """Batches of what the engine said, for the panes."""
         self.engine = EngineClient(
             self.engine_events.publish,
-            protocol.Load(0, self.options.checkpoint, self.options.device, self.options.precision, self.options.threads),
+            protocol.Load(
+                0, self._chosen.source, self.options.device, self.options.precision, self.options.threads, self._chosen.choices
+            ),
             command=self.options.worker_command,
             log=paths.worker_log(),
             interval=0.1 if self.low_bandwidth else 0.05,
@@ -133,6 +147,7 @@ class TinyTalesApp(App[None]):
     def on_mount(self) -> None:
         self.set_class(self.ascii, "-ascii")
         self.theme_changed_signal.subscribe(self, self._on_theme)
+        self.engine_events.subscribe(self, self._on_engine)
         self._listen_to_signals()
         if self._notice:
             self.say(self._notice, "warning")
@@ -142,10 +157,20 @@ class TinyTalesApp(App[None]):
         """Have the engine ready soon; for the pane that writes, since whoever only watches runs has no use for a model in memory."""
 
         async def start() -> None:
-            with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
+            try:
                 await self.engine.ready()
+            except EngineUnavailable as error:  # the event that comes with it is shown
+                if self._chosen.standing and self.engine.pid is not None:
+                    self.say(f"{self._chosen.source} cannot be opened, so the model of the program writes. {error}", "warning")
+                    with contextlib.suppress(EngineUnavailable):
+                        await self.engine.hold(None)
 
         self.run_worker(start(), group="engine")
+
+    def _on_engine(self, batch: list[ClientEvent]) -> None:
+        for event in batch:
+            if isinstance(event, protocol.Loaded):
+                threading.Thread(target=remember_use, args=(event.checkpoint.source,), daemon=True).start()
 
     def _let_collector_go(self) -> None:
         if not gc.isenabled():
@@ -235,14 +260,15 @@ class TinyTalesApp(App[None]):
         elif isinstance(self.screen, WriteScreen):
             self.screen.page.focus()
 
-    def write_with(self, source: Path, words: str) -> None:
+    def write_with(self, source: Path | str, words: str) -> None:
         """Hold another checkpoint from now on, and go to where stories are written."""
         self.switch_mode("write")
+        which = chosen(str(source))
 
         async def load() -> None:
             self.say(f"Writing with {words}.")
             with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
-                await self.engine.hold(str(source))
+                await self.engine.hold(which.source, which.choices)
 
         self.run_worker(load(), group="engine")
 

@@ -6,6 +6,7 @@ imported. On a terminal a single story streams token by token.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import sys
@@ -15,9 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
+from tinytales_tui.chosen import chosen, remember_use
+from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason
 from tinytales_tui.report import INTERRUPTED
@@ -37,7 +41,11 @@ class BatchOptions:
     count: int = 1
     preset: str | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
+    words: str = ""
+    features: str = ""
+    sentence: str = ""
     checkpoint: str | None = None
+    choices: Choices = field(default_factory=Choices)
     device: str | None = None
     precision: str = "auto"
     threads: int | None = None
@@ -49,12 +57,18 @@ class BatchOptions:
 
 def run_batch(options: BatchOptions) -> int:
     """Write what the options ask for and return the exit code; raises `TinyTalesError` or OSError for what the caller reports."""
-    _check(options)
+    asked = _check(options)
     say = quiet if options.quiet else note
     from engine.checkpoints import load_checkpoint
     from engine.devices import use_threads
 
-    checkpoint = load_checkpoint(options.checkpoint, device=options.device, precision=options.precision)
+    which = chosen(options.checkpoint, options.choices)
+    if which.standing:
+        say(
+            f"checkpoint: {which.source} (`tinytales-tui checkpoints use default` goes back to the one that comes with the program)"
+        )
+    checkpoint = load_checkpoint(which.source, device=options.device, precision=options.precision, choices=which.choices)
+    remember_use(checkpoint.source)
     use_threads(options.threads, checkpoint.network.parameter_count())
     for warning in checkpoint.warnings:
         say(warning)
@@ -62,7 +76,7 @@ def run_batch(options: BatchOptions) -> int:
     writer = _Writer(options, checkpoint, say)
     with Interrupt(gentle=False) as interrupt:
         for prompt in _prompts(options.prompt):
-            request = GenerationRequest(topic=prompt, ending=ending, sampling=writer.sampling, count=options.count)  # type: ignore[arg-type]
+            request = dataclasses.replace(asked, topic=prompt, ending=ending, sampling=writer.sampling)  # type: ignore[arg-type]
             interrupt.gentle = True
             writer.write(request, interrupt)
             interrupt.gentle = False
@@ -77,17 +91,26 @@ def run_batch(options: BatchOptions) -> int:
     return INTERRUPTED if interrupt.came else 0
 
 
-def _check(options: BatchOptions) -> None:
-    """Refuse what is wrong before torch is imported and the model loaded."""
+def _check(options: BatchOptions) -> GenerationRequest:
+    """Refuse what is wrong before torch is imported and the model loaded; returns a request with all that is known by then."""
     if not options.prompt.strip():
         raise UsageError("The prompt is empty; say what the story is about, as in --prompt 'a brave knight'.")
     if options.ending not in (None, "happy", "sad", "none"):
         raise UsageError(f"An ending is happy, sad or none, not {options.ending!r}.")
     if options.preset is not None and options.preset not in SAMPLING_PRESETS:
         raise UsageError(f"There is no preset {options.preset!r}; choose {', '.join(SAMPLING_PRESETS)}.")
-    GenerationRequest(topic="checked", sampling=SamplingSettings().with_changes(**options.sampling), count=options.count)
+    request = GenerationRequest(
+        topic="checked",
+        ending="happy" if options.ending in (None, "happy") else "sad" if options.ending == "sad" else None,
+        sampling=SamplingSettings().with_changes(**options.sampling),
+        count=options.count,
+        words=parse_words(options.words),
+        features=parse_features(options.features),
+        sentence=" ".join(options.sentence.split()),
+    )
     if options.output is not None:
         check_writable(options.output)
+    return request
 
 
 def check_writable(path: Path) -> None:
@@ -192,6 +215,9 @@ class _Writer:
             seed=end.seed,
             checkpoint=self.checkpoint.source,
             sampling=request.sampling.to_json() | {"seed": end.seed},
+            words=request.words,
+            features=request.features,
+            sentence=request.sentence,
             ttft_s=end.ttft_s,
             tokens_per_s=end.tokens_per_s,
         )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from engine.checkpoints.choices import Choices
 from engine.errors import UsageError
-from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
+from engine.settings import SAMPLING_PRESETS
 from engine.version import __version__
-from tinytales_tui import screen_options
+from tinytales_tui import screen_options, story_options
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
@@ -33,11 +34,8 @@ app.add_typer(runs_app)
 app.add_typer(data_app)
 app.command()(watch)
 
-_LIMITS = ranges(SamplingSettings)
-_STORY, _SAMPLING, _OUTPUT, _ENGINE = "The story", "Sampling", "Output", "Engine"
-
-
-_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads"}
+_CHOICES = {"--prompt-style", "--tokenizer", "--end-id", "--begin-id"}
+_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads"} | _CHOICES
 _APP_OPTIONS = _ENGINE_OPTIONS | {"--engine", "--theme", "--ascii", "--low-bandwidth", "--mouse"}
 
 
@@ -48,132 +46,42 @@ def _given(context: typer.Context) -> list[str]:
     return [option for name, option in long_names.items() if getattr(sources[name], "name", "") == "COMMANDLINE"]
 
 
-def _sampling_option(*names: str, setting: str) -> Any:
-    limits = _LIMITS[setting]
-    return typer.Option(*names, help=f"{limits.help} ({limits.low:g} to {limits.high:g})", rich_help_panel=_SAMPLING)
-
-
 @app.callback(invoke_without_command=True)
 def start(
     context: typer.Context,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt",
-            "-p",
-            metavar="TEXT",
-            help="Write one story about TEXT to standard output, without the app. `-` reads prompts from standard input, one a line.",
-            rich_help_panel=_STORY,
-        ),
-    ] = None,
-    ending: Annotated[
-        str | None,
-        typer.Option(
-            "--ending",
-            "-e",
-            metavar="happy|sad|none",
-            help="How the story ends; none continues TEXT as it stands. Left out: happy.",
-            rich_help_panel=_STORY,
-        ),
-    ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The same as --ending none.", rich_help_panel=_STORY)] = False,
-    count: Annotated[
-        int, typer.Option("--count", "-n", metavar="N", help="Stories a prompt; story i has seed + i.", rich_help_panel=_STORY)
-    ] = 1,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            "-c",
-            metavar="SOURCE",
-            help="The model: a folder, a file or a Hub id (owner/name). Left out: the one that comes with the program.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            metavar="|".join(SAMPLING_PRESETS),
-            help="A set of sampling values. Left out: what the checkpoint recommends, else balanced.",
-            rich_help_panel=_SAMPLING,
-        ),
-    ] = None,
-    temperature: Annotated[float | None, _sampling_option("--temperature", "-t", setting="temperature")] = None,
-    top_k: Annotated[int | None, _sampling_option("--top-k", setting="top_k")] = None,
-    top_p: Annotated[float | None, _sampling_option("--top-p", setting="top_p")] = None,
-    min_p: Annotated[float | None, _sampling_option("--min-p", setting="min_p")] = None,
-    repetition_penalty: Annotated[float | None, _sampling_option("--repetition-penalty", setting="repetition_penalty")] = None,
-    no_repeat_ngram: Annotated[int | None, _sampling_option("--no-repeat-ngram", setting="no_repeat_ngram")] = None,
-    max_tokens: Annotated[int | None, _sampling_option("--max-tokens", setting="max_tokens")] = None,
-    min_tokens: Annotated[int | None, _sampling_option("--min-tokens", setting="min_tokens")] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            "-s",
-            help="Start of the random draw: the same seed gives the same bytes. Left out: a new one, named on standard error.",
-            rich_help_panel=_SAMPLING,
-        ),
-    ] = None,
-    ban: Annotated[
-        list[str] | None,
-        typer.Option("--ban", metavar="WORD", help="A word that must not appear; may be repeated.", rich_help_panel=_SAMPLING),
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--stop", metavar="TEXT", help="End the story before this text; may be repeated.", rich_help_panel=_SAMPLING
-        ),
-    ] = None,
-    stop_loops: Annotated[
-        bool | None,
-        typer.Option("--stop-loops/--no-stop-loops", help="End a story that repeats itself.", rich_help_panel=_SAMPLING),
-    ] = None,
-    tidy: Annotated[
-        bool,
-        typer.Option(
-            "--tidy/--no-tidy",
-            help="Mend spaces and capitals and drop a last sentence that was cut off; no word is changed.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    json_lines: Annotated[
-        bool, typer.Option("--json", help="One JSON object a story, a line each, with its recipe.", rich_help_panel=_OUTPUT)
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write to FILE, whole or not at all, not to the screen.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No notes on standard error, only errors.", rich_help_panel=_OUTPUT)
-    ] = False,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ... Left out: the best there is.", rich_help_panel=_ENGINE),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Width of the weights.", rich_help_panel=_ENGINE)
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", metavar="N", help="CPU threads. Left out: by the model's size.", rich_help_panel=_ENGINE),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine",
-            metavar="COMMAND",
-            help="How the app starts its engine, such as 'ssh host python -m engine.worker'. Left out: here.",
-            rich_help_panel=_ENGINE,
-        ),
-    ] = None,
+    prompt: story_options.Prompt = None,
+    ending: story_options.Ending = None,
+    raw: story_options.Raw = False,
+    count: story_options.Count = 1,
+    words: story_options.Words = None,
+    feature: story_options.Feature = None,
+    sentence: story_options.Sentence = None,
+    checkpoint: story_options.Checkpoint = None,
+    preset: story_options.Preset = None,
+    temperature: story_options.Temperature = None,
+    top_k: story_options.TopK = None,
+    top_p: story_options.TopP = None,
+    min_p: story_options.MinP = None,
+    repetition_penalty: story_options.RepetitionPenalty = None,
+    no_repeat_ngram: story_options.NoRepeatNgram = None,
+    max_tokens: story_options.MaxTokens = None,
+    min_tokens: story_options.MinTokens = None,
+    seed: story_options.Seed = None,
+    ban: story_options.Ban = None,
+    stop: story_options.Stop = None,
+    stop_loops: story_options.StopLoops = None,
+    tidy: story_options.Tidy = False,
+    json_lines: story_options.JsonLines = False,
+    output: story_options.Output = None,
+    quiet: story_options.Quiet = False,
+    device: story_options.Device = None,
+    precision: story_options.Precision = "auto",
+    threads: story_options.Threads = None,
+    engine: story_options.Engine = None,
+    prompt_style: story_options.PromptStyle = None,
+    tokenizer: story_options.Tokenizer = None,
+    end_id: story_options.EndId = None,
+    begin_id: story_options.BeginId = None,
     theme: screen_options.Theme = None,
     ascii_only: screen_options.Ascii = None,
     low_bandwidth: screen_options.LowBandwidth = None,
@@ -194,10 +102,11 @@ def start(
                 f"{given[0]} does not belong before {context.invoked_subcommand}; put that command's options after it."
             )
         return
+    choices = Choices(prompt_style, tokenizer, None if end_id is None else tuple(end_id), begin_id)  # type: ignore[arg-type]
     if prompt is None:
         if alone := [option for option in given if option not in _APP_OPTIONS]:
             raise UsageError(f"{alone[0]} belongs to --prompt; say what the story is about, as in --prompt 'a brave knight'.")
-        _open_app(checkpoint, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
+        _open_app(checkpoint, choices, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
         return
     if unused := [option for option in given if option in _APP_OPTIONS - _ENGINE_OPTIONS]:
         raise UsageError(f"{unused[0]} belongs to the app and has no meaning beside --prompt.")
@@ -212,6 +121,10 @@ def start(
         raise UsageError("--raw asks for no ending, so it cannot stand beside --ending.")
     options = BatchOptions(
         prompt=prompt,
+        words=words or "",
+        features=", ".join(feature or ()),
+        sentence=sentence or "",
+        choices=choices,
         ending="none" if raw else ending,
         count=count,
         preset=preset,
@@ -230,6 +143,7 @@ def start(
 
 def _open_app(
     checkpoint: str | None,
+    choices: Choices,
     device: str | None,
     precision: str,
     threads: int | None,
@@ -246,6 +160,7 @@ def _open_app(
         raise UsageError(problem)
     options = AppOptions(
         checkpoint=checkpoint,
+        choices=choices,
         device=device,
         precision=precision,
         threads=threads,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from engine import protocol
+from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
 from engine.settings import GenerationRequest
 
@@ -119,8 +120,8 @@ class EngineClient:
             loaded = self._loaded
         await asyncio.shield(loaded)
 
-    async def hold(self, source: str | None) -> None:
-        """Have the worker hold another checkpoint, after ending a story under way.
+    async def hold(self, source: str | None, choices: Choices | None = None) -> None:
+        """Have the worker hold another checkpoint, with what was chosen about it, after ending a story under way.
 
         Where that cannot be read (`EngineUnavailable`), the one that was held stays.
         """
@@ -128,7 +129,7 @@ class EngineClient:
             await self.ready()
         await self.quiet()
         before, held = self.load, self._loaded
-        self.load, self._loaded = dataclasses.replace(before, source=source), None
+        self.load, self._loaded = dataclasses.replace(before, source=source, choices=choices), None
         try:
             await self.ready()
         except EngineUnavailable:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from engine.checkpoints.choices import Choices
 
 if TYPE_CHECKING:
     from engine.watching.feed import Feed
@@ -21,7 +23,9 @@ class AppOptions:
     """Options of one start of the app; None leaves the choice to the saved settings or to what the terminal can do."""
 
     checkpoint: str | None = None
-    """A folder, a file or a Hub id; None: the checkpoint that travels with the package."""
+    """A folder, a file or a Hub id; None: the standing one, which is the one in the package until another is chosen."""
+    choices: Choices = field(default_factory=Choices)
+    """What is to be otherwise than the checkpoint's files say."""
     device: str | None = None
     precision: str = "auto"
     threads: int | None = None

@@ -42,6 +42,25 @@ def data_sets_folder() -> Path:
     return data_folder() / "data"
 
 
+def checkpoint_notes() -> Path:
+    """What a person chose about checkpoints (`engine.catalog.notes`)."""
+    return data_folder() / "checkpoints.json"
+
+
+def checkpoint_facts() -> Path:
+    """What the headers of checkpoints told, so that they are read once."""
+    return data_folder() / "cache" / "checkpoint-facts.json"
+
+
+def download_history() -> Path:
+    return data_folder() / "downloads.jsonl"
+
+
+def in_use_folder() -> Path:
+    """Which process holds which checkpoint (`engine.catalog.holding`)."""
+    return data_folder() / "in-use"
+
+
 def logs_folder() -> Path:
     return data_folder() / "logs"
 

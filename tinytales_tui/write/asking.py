@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from engine.errors import UsageError
-from engine.settings import STORY_FEATURES, GenerationRequest, SamplingSettings
+from engine.settings import GenerationRequest, SamplingSettings
 from tinytales_tui.story import StoryRecord
-from tinytales_tui.text import one_line
 
 
 @dataclass(frozen=True)
@@ -91,23 +89,6 @@ class Asked:
 
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list) else ()
-
-
-def parse_words(text: str) -> tuple[str, ...]:
-    """The words in a field, between commas."""
-    return tuple(word for part in text.split(",") if (word := " ".join(part.split())))
-
-
-def parse_features(text: str) -> tuple[str, ...]:
-    """The features in a field, however they are written (`moral value` is MoralValue); UsageError for one that there is not."""
-    by_letters = {feature.casefold(): feature for feature in STORY_FEATURES}
-    found = []
-    for part in parse_words(text):
-        letters = "".join(part.split()).casefold()
-        if letters not in by_letters:
-            raise UsageError(f"There is no feature called {one_line(part, 40)}; choose from {', '.join(STORY_FEATURES)}.")
-        found.append(by_letters[letters])
-    return tuple(dict.fromkeys(found))
 
 
 def going_on(record: StoryRecord) -> Asked:

@@ -11,8 +11,9 @@ from textual.message import Message
 from textual.widgets import Input, Label
 
 from engine.errors import UsageError
+from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.widgets.choice import Choice
-from tinytales_tui.write.asking import Asked, parse_features, parse_words
+from tinytales_tui.write.asking import Asked
 
 ENDINGS = (("happy", "happy"), ("sad", "sad"), ("none", "none"))
 

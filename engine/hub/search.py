@@ -1,0 +1,223 @@
+"""Searching the Hub for story models: the known ones that match first, then what the Hub finds. Knows no torch.
+
+Every model is asked about by name, the known ones too: size, downloads, licence and whether a person may have it come from the Hub
+at that moment. One that cannot be asked about is shown with the reason; without any network the known ones are all there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import NetworkError, TinyTalesError, UsageError
+from engine.hub.curated import KNOWN, Known
+
+AT_ONCE = 6
+"""Questions under way at the same time."""
+SECONDS = 20.0
+"""How long one question may take."""
+FRESH_S = 600.0
+"""How long an answer is believed before it is asked for again."""
+_FAMILIES = {"gpt_neo": "GPT-Neo (TinyStories)", "llama": "Llama (Hub)", "gpt2": "GPT-2 (Hub)"}
+"""By `model_type` of a repository's config: what our adapters call it."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on the Hub; what is not known is empty or None."""
+
+    repo: str
+    source: str
+    """What `download` and `--checkpoint` take: the repository, or one file of it."""
+    title: str = ""
+    """A few words on a known one."""
+    curated: bool = False
+    family: str = ""
+    """Only where it can be told before downloading."""
+    parameters: int | None = None
+    size: int | None = None
+    """Bytes that a download fetches; of a repository with several models, all of them together."""
+    downloads: int | None = None
+    """In the last month, as the Hub counts."""
+    licence: str = ""
+    gated: bool = False
+    """Its page asks for an agreement first."""
+    private: bool = False
+    modified: float | None = None
+    """Unix seconds of its last change."""
+    trouble: str = ""
+    """Why nothing more is known of it, in one sentence."""
+
+    @property
+    def file(self) -> str:
+        return self.source.removeprefix(self.repo).removeprefix("/")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to."""
+
+    models: tuple[Model, ...]
+    trouble: str = ""
+    """Why the Hub could not be searched, in one sentence; the models are then the known ones alone."""
+    network: bool = False
+    """Whether the trouble is one that may be gone another time."""
+
+
+_answers: dict[str, tuple[float, Any]] = {}
+
+
+def search(words: str = "", limit: int = 30, *, told: Callable[[Found], None] | None = None, curated_only: bool = False) -> Found:
+    """Models whose names match all the words; without any words, the known ones. Blocks on the network: call it in a thread.
+
+    `told` hears of the list before the details have come, and of each change after. Never raises for the network or the Hub.
+    """
+    known = [model for model in map(_of_known, KNOWN) if _matches(words, f"{model.source} {model.title} {model.family}")]
+    found = Found(tuple(known))
+    _tell(told, found)
+    if offline := _offline():
+        return _told(told, dataclasses.replace(found, trouble=offline, network=True))
+    more: list[Model] = []
+    if words.strip() and not curated_only:
+        try:
+            there = {model.repo for model in known}
+            more = [model for model in _listed(words, limit) if model.repo not in there]
+        except TinyTalesError as error:
+            return _told(told, dataclasses.replace(found, trouble=str(error), network=isinstance(error, NetworkError)))
+    return _with_details([*known, *more], told)
+
+
+def about(repo: str) -> Model:
+    """What the Hub says of one model; raises as `engine.hub.failures.told` says."""
+    return _detailed(Model(repo, repo), _info(repo))
+
+
+def _with_details(models: Sequence[Model], told: Callable[[Found], None] | None) -> Found:
+    """Ask about each, several at once; the first that finds no network at all ends the asking."""
+    rows = list(models)
+    trouble = ""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hub-search") as pool:
+        waiting = [(place, pool.submit(_asked, model)) for place, model in enumerate(rows)]
+        for place, answer in waiting:
+            rows[place], unreachable = answer.result()
+            if unreachable and not trouble:
+                trouble = rows[place].trouble
+                for _, other in waiting:
+                    other.cancel()
+                break
+            _tell(told, Found(tuple(rows)))
+    if trouble:
+        rows = [dataclasses.replace(row, trouble="") for row in rows]
+    return _told(told, Found(tuple(rows), trouble, bool(trouble)))
+
+
+def _asked(model: Model) -> tuple[Model, bool]:
+    """The model with its details, and whether the Hub could not be reached at all."""
+    try:
+        return _detailed(model, _info(model.repo)), False
+    except TinyTalesError as error:
+        return dataclasses.replace(model, trouble=str(error)), isinstance(error, NetworkError) and "not be reached" in str(error)
+
+
+def _info(repo: str) -> Any:
+    """`ModelInfo` with the sizes of all files, remembered for a while."""
+    from huggingface_hub import HfApi
+
+    from engine.hub.failures import told
+
+    when, answer = _answers.get(repo, (0.0, None))
+    if answer is None or time.monotonic() - when > FRESH_S:
+        try:
+            answer = HfApi().model_info(repo, files_metadata=True, timeout=SECONDS)
+        except Exception as error:
+            raise told(error, repo) from error
+        _answers[repo] = (time.monotonic(), answer)
+    return answer
+
+
+def _listed(words: str, limit: int) -> list[Model]:
+    from huggingface_hub import HfApi
+
+    from engine.hub.failures import told
+
+    try:
+        return [
+            Model(info.id, info.id) for info in HfApi().list_models(search=" ".join(words.split()), limit=limit, sort="downloads")
+        ]
+    except Exception as error:
+        raise told(error, "the Hub") from error
+
+
+def _detailed(model: Model, info: Any) -> Model:
+    from engine.hub.needed import RemoteFile, needed
+
+    files = [
+        RemoteFile(
+            name=file.rfilename,
+            size=max(int(file.size or 0), 0),
+            checksum=file.lfs.sha256 if file.lfs else file.blob_id or "",
+            lfs=bool(file.lfs),
+        )
+        for file in info.siblings or []
+    ]
+    trouble = ""
+    try:
+        size: int | None = sum(file.size for file in needed(files, model.file or None))
+    except UsageError:  # several models: which one is chosen before it is downloaded
+        size = sum(file.size for file in files if file.name.endswith((".pt", ".pth", ".bin", ".safetensors")))
+    except TinyTalesError as error:
+        size, trouble = None, str(error)
+    config = info.config or {}
+    card = info.card_data.to_dict() if info.card_data else {}
+    numbers = info.safetensors.total if info.safetensors else None
+    return dataclasses.replace(
+        model,
+        family=model.family or _FAMILIES.get(config.get("model_type", ""), ""),
+        parameters=model.parameters or numbers,
+        size=size,
+        downloads=info.downloads,
+        licence=_licence(card, info.tags or []),
+        gated=bool(info.gated),
+        private=bool(info.private),
+        modified=info.last_modified.timestamp() if info.last_modified else None,
+        trouble=trouble,
+    )
+
+
+def _licence(card: dict[str, Any], tags: Sequence[str]) -> str:
+    said = card.get("license") or next((tag.partition(":")[2] for tag in tags if tag.startswith("license:")), "")
+    return ", ".join(map(str, said)) if isinstance(said, list) else str(said)
+
+
+def _of_known(known: Known) -> Model:
+    return Model(known.repo, known.source, known.title, True, known.family, known.parameters)
+
+
+def _matches(words: str, text: str) -> bool:
+    return all(word in text.casefold() for word in re.split(r"\s+", words.strip().casefold()))
+
+
+def _offline() -> str:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, so the Hub is not asked; only the known models are listed."
+    return ""
+
+
+def _told(told: Callable[[Found], None] | None, found: Found) -> Found:
+    _tell(told, found)
+    return found
+
+
+def _tell(told: Callable[[Found], None] | None, found: Found) -> None:
+    if told is not None:
+        told(found)

@@ -1,0 +1,44 @@
+"""Which checkpoint is meant where none is named, and what was chosen about the one that is: for the app and for batch mode.
+
+Knows no Textual and no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from engine.catalog.notes import Notes
+from engine.checkpoints.choices import Choices
+from engine.errors import TinyTalesError
+from tinytales_tui import paths
+
+SHIPPED = "default"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is to be loaded."""
+
+    source: str | None
+    """None: the checkpoint in the package."""
+    choices: Choices
+    standing: bool = False
+    """Nobody named it this time: it was made the standing one before."""
+
+
+def chosen(source: str | None, given: Choices | None = None) -> Chosen:
+    """The checkpoint for a source (None: the standing one), with the choices that were kept for it under those that are given now."""
+    notes = Notes(paths.checkpoint_notes())
+    standing = source is None and notes.standing not in (None, SHIPPED)
+    named = notes.standing if standing else source
+    kept = Choices()
+    with contextlib.suppress(TinyTalesError):  # of a newer version, or edited by hand: the checkpoint's own word counts
+        kept = Choices.from_json(dict(notes.choices.get(named or SHIPPED, {})))
+    return Chosen(None if named == SHIPPED else named, (given or Choices()).over(kept), standing)
+
+
+def remember_use(source: str) -> None:
+    """Note that it was loaded just now; a disk that refuses is no reason to say anything."""
+    with contextlib.suppress(TinyTalesError, OSError):
+        Notes(paths.checkpoint_notes()).mark_used(source)
