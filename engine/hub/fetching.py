@@ -1,54 +1,135 @@
-"""The Hugging Face Hub: fetching a checkpoint into huggingface_hub's own cache. Knows no torch."""
+"""A checkpoint's folder for whoever loads it: from the Hub's cache where it lies there whole, else downloaded. Knows no torch."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import json
+import re
 from pathlib import Path
+from typing import Any
 
-from engine.errors import CheckpointError, NetworkError
+from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
+from engine.hub.failures import failure_of, plain, told
+from engine.hub.needed import RemoteFile, missing_shards, needed, weights
+from engine.hub.planning import cache_folder, refuse_odd_revision, storage
+from engine.hub.worker_process import WorkerProcess
 
-_BESIDE = ["*.json", "tokenizer.model", "tokenizer.bin", "README.md"]
-_SAFE, _PICKLED = ["*.safetensors"], ["pytorch_model*.bin"]
-"""Weights, the safe kind first: the other is only fetched where there is none."""
-
-_UNREACHABLE = "{} is not in the local cache and the Hub could not be reached; try again with a network."
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LARGEST_INDEX = 1 << 26
+"""Bytes of JSON that are read at most."""
 
 
-def fetch(repo_id: str, file: str | None = None) -> Path:
+def fetch(repo_id: str, file: str | None = None, revision: str | None = None) -> Path:
     """The local folder of a Hub checkpoint, or the one `file` of it that is asked for, downloaded where it is not in the cache yet.
 
-    Raises `NetworkError` where the Hub cannot be reached (also with HF_HUB_OFFLINE=1), `CheckpointError` where it has no such
-    repository or no right to it.
+    What the cache holds whole of the `revision` (a branch, a tag or a commit; None: `main`) is taken without asking the Hub. Raises
+    `NetworkError` where the Hub cannot be reached (also with HF_HUB_OFFLINE=1), `CheckpointError` where it has no such checkpoint or
+    no right to it.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
     try:
-        if file is not None:
-            beside = [f"{file.rpartition('/')[0]}/tok*"] if "/" in file else ["tok*"]
-            folder = Path(snapshot_download(repo_id, allow_patterns=[*_BESIDE, *beside, file]))
-            if not (folder / file).is_file():
-                raise CheckpointError(f"{repo_id} on the Hub has no file {file}.")
-            return folder / file
-        folder = Path(snapshot_download(repo_id, allow_patterns=_BESIDE + _SAFE))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(repo_id, allow_patterns=_BESIDE + _PICKLED))
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-            raise CheckpointError(
-                f"{repo_id} on the Hub has neither safetensors nor a pytorch_model.bin; name one of its files, as in {repo_id}/model.pt."
-            )
-        return folder
-    except CheckpointError:
+        from huggingface_hub.utils import validate_repo_id
+
+        validate_repo_id(repo_id)
+        refuse_odd_revision(revision)
+        if file and (file.startswith("/") or ".." in file.split("/")):
+            raise CheckpointError(f"{repo_id} on the Hub has no file {plain(file)}.")
+        snapshot = cached_snapshot(repo_id, revision)
+        if snapshot and _complete(snapshot, file):
+            return snapshot / file if file else snapshot
+        try:
+            folder = _download(repo_id, file, revision)
+        except NetworkError:
+            if snapshot and _readable(snapshot, file):  # a vocabulary may be missing; whoever reads it says so
+                return snapshot / file if file else snapshot
+            raise
+    except UsageError as error:  # for who loads a checkpoint it is one that cannot be found
+        raise CheckpointError(str(error)) from error
+    except TinyTalesError:
         raise
-    except HFValidationError as error:
-        raise CheckpointError(f"{repo_id} is not a name that the Hub could have; it looks like owner/name.") from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(f"The Hub has no repository {repo_id}, or it is private and HF_TOKEN does not open it.") from error
-    except PermissionError as error:
-        raise CheckpointError(f"{repo_id} cannot be put into the Hub's cache: you have no permission to write there.") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CheckpointError(f"{repo_id} does not fit: the disk of the Hub's cache is full.") from error
-        raise NetworkError(_UNREACHABLE.format(repo_id)) from error
-    except Exception as error:  # the HTTP library's own errors are of no common kind across its versions
-        raise NetworkError(_UNREACHABLE.format(repo_id)) from error
+    except Exception as error:
+        raise told(error, repo_id, what=file or revision or "") from error
+    return folder / file if file else folder
+
+
+def cached_snapshot(repo: str, revision: str | None = None) -> Path | None:
+    """The folder of the cache with the files of a revision, as far as it is known here and there is one."""
+    folder = storage(cache_folder(), repo)
+    commit = revision or "main"
+    if not _COMMIT.fullmatch(commit):
+        try:
+            commit = (folder / "refs" / commit).read_text().strip()
+        except (OSError, ValueError):
+            return None
+    snapshot = folder / "snapshots" / commit
+    return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None
+
+
+def _download(repo: str, file: str | None, revision: str | None) -> Path:
+    worker = WorkerProcess(repo, revision, file)
+    path, failure = None, None
+    try:
+        for event in worker.events():
+            if event["event"] == "done":
+                path = Path(event["path"])
+            elif event["event"] == "failed":
+                failure = failure_of(event["kind"], event["message"])
+    except BaseException:
+        worker.stop()
+        raise
+    finally:
+        ended = worker.close()
+    if failure:
+        raise failure
+    if path is None:
+        raise NetworkError(f"The download of {repo} ended unexpectedly ({ended}); try again.")
+    return path
+
+
+def _complete(snapshot: Path, file: str | None) -> bool:
+    """Whether a snapshot holds all that `needed` would fetch, as far as that can be told without a network.
+
+    The library's note of the commit's files tells it for certain. Without one (another program filled the cache) a vocabulary
+    must be there, and the weights must be of a kind whose choice does not hang on what else the repository holds.
+    """
+    listed = _listed(snapshot)
+    if listed is not None:
+        with contextlib.suppress(TinyTalesError):
+            wanted = needed(listed, file)
+            return all(_has(snapshot, one) for one in wanted)
+        return False
+    names = [one.name for one in _present(snapshot)]
+    vocabulary = any(re.fullmatch(r"(.*/)?(tok.*\.(json|model|bin)|vocab\.json|tinytales\.json)", name) for name in names)
+    usual = file is not None or any(name.endswith(".safetensors") or name.startswith("pytorch_model") for name in names)
+    return vocabulary and usual and _readable(snapshot, file)
+
+
+def _readable(snapshot: Path, file: str | None) -> bool:
+    """Whether a snapshot holds the weights, one and all; of several models that it may hold, none is the one."""
+    if file:
+        return (snapshot / file).is_file()
+    with contextlib.suppress(TinyTalesError, OSError):
+        found = weights(_listed(snapshot) or _present(snapshot))
+        return all(_has(snapshot, one) for one in found) and not missing_shards(one.name for one in found)
+    return False
+
+
+def _present(snapshot: Path) -> list[RemoteFile]:
+    """The files of a snapshot whose bytes are there."""
+    return [RemoteFile(path.relative_to(snapshot).as_posix()) for path in sorted(snapshot.rglob("*")) if path.is_file()]
+
+
+def _has(snapshot: Path, file: RemoteFile) -> bool:
+    path = snapshot / file.name
+    return path.is_file() and file.size in (None, path.stat().st_size)
+
+
+def _listed(snapshot: Path) -> list[RemoteFile] | None:
+    """The files that the commit has on the Hub, as huggingface_hub noted them; None where it did not."""
+    note = snapshot.parent.parent / "trees" / f"{snapshot.name}.json"
+    try:
+        if note.stat().st_size > _LARGEST_INDEX:
+            return None
+        data: Any = json.loads(note.read_text(encoding="utf-8"))
+        return [RemoteFile(str(name), int(entry["size"])) for name, entry in data["files"].items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -23,6 +23,7 @@ SECONDS = 20.0
 """How long one question may take."""
 FRESH_S = 600.0
 """How long an answer is believed before it is asked for again."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FAMILIES = {"gpt_neo": "GPT-Neo (TinyStories)", "llama": "Llama (Hub)", "gpt2": "GPT-2 (Hub)"}
 """By `model_type` of a repository's config: what our adapters call it."""
 
@@ -124,7 +125,8 @@ def _asked(model: Model) -> tuple[Model, bool]:
     try:
         return _detailed(model, _info(model.repo)), False
     except TinyTalesError as error:
-        return dataclasses.replace(model, trouble=str(error)), isinstance(error, NetworkError) and "not be reached" in str(error)
+        worded = _unreached(error)
+        return dataclasses.replace(model, trouble=str(worded)), worded is not error
 
 
 def _info(repo: str) -> Any:
@@ -144,16 +146,27 @@ def _info(repo: str) -> Any:
 
 
 def _listed(words: str, limit: int) -> list[Model]:
-    from huggingface_hub import HfApi
+    """What the Hub finds, the most downloaded first."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     from engine.hub.failures import told
 
+    # Not by `HfApi.list_models`: where there is no network, that goes on trying for half a minute and says so on standard error.
+    wanted = {"search": " ".join(words.split()), "limit": str(limit), "sort": "downloads", "direction": "-1"}
     try:
-        return [
-            Model(info.id, info.id) for info in HfApi().list_models(search=" ".join(words.split()), limit=limit, sort="downloads")
-        ]
+        answer = get_session().get(f"{constants.ENDPOINT}/api/models", params=wanted, headers=build_hf_headers(), timeout=SECONDS)
+        hf_raise_for_status(answer)
+        names = [str(found["id"]) for found in answer.json()]
     except Exception as error:
-        raise told(error, "the Hub") from error
+        raise _unreached(told(error, "the Hub")) from error
+    return [Model(name, name) for name in names if _NAME.fullmatch(name)][:limit]
+
+
+def _unreached(error: TinyTalesError) -> TinyTalesError:
+    """The failure in words that fit a search, which has nothing to do with the cache."""
+    said = re.search(r"could not be reached( \(.*?\)|, since \w+ is set)?", str(error))
+    return NetworkError(f"The Hub could not be reached{said[1] or ''}; only the known models are listed.") if said else error
 
 
 def _detailed(model: Model, info: Any) -> Model:

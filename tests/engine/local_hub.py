@@ -1,7 +1,6 @@
-"""A Hub with two data sets and a few models on this machine, so that the real libraries can be used without a network.
+"""A Hub with two data sets on this machine, so that the real libraries can be used without a network; models are `hub_server`'s.
 
-`some/tales` holds stories; `some/program` the same beside a script that must never be run. The models hold a line each in place of
-weights: which files are fetched is what matters.
+`some/tales` holds stories; `some/program` the same beside a script that must never be run.
 
 Run as a program it prints its address and serves until it is ended.
 """
@@ -20,11 +19,6 @@ FILES = {
     "README.md": b"---\n---\n",
 }
 SETS = {"some/tales": FILES, "some/program": FILES | {"program.py": b"raise SystemExit('code from the Hub was run')\n"}}
-MODELS = {
-    "some/safe": {"config.json": b"{}", "model.safetensors": b"safe", "pytorch_model.bin": b"pickle", "vocab.json": b"{}"},
-    "some/old": {"config.json": b"{}", "pytorch_model.bin": b"pickle", "flax_model.msgpack": b"flax"},
-    "some/many": {"README.md": b"# many", "a.pt": b"a", "b.pt": b"b", "small/c.pt": b"c", "small/tok512.model": b"pieces"},
-}
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -40,7 +34,6 @@ class Hub(http.server.BaseHTTPRequestHandler):
         asked = urllib.parse.urlparse(self.path)
         path = urllib.parse.unquote(asked.path)
         repositories = {f"/datasets/{name}": (name, files) for name, files in SETS.items()}
-        repositories |= {f"/{name}": (name, files) for name, files in MODELS.items()}
         place = next((place for place in repositories if f"{place}/" in f"{path}/"), None)
         name, files = repositories.get(place or "", ("", {}))
         rest = path.partition(place)[2] if place else ""

@@ -1,0 +1,51 @@
+"""Whether the branches that were downloaded have moved on at the Hub since. Knows no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from engine.errors import NetworkError, TinyTalesError
+
+AT_ONCE = 6
+SECONDS = 10.0
+"""How long one question may take."""
+FRESH_S = 3600.0
+"""How long an answer is believed."""
+
+_answers: dict[tuple[str, str], tuple[float, str]] = {}
+
+
+def commits(asked: Iterable[tuple[str, str]], *, again: bool = False) -> dict[tuple[str, str], str]:
+    """The commit at which each (repository, branch) stands on the Hub now; those that cannot be asked about are left out.
+
+    Blocks on the network: call it in a thread. `again` asks also where an answer is still fresh. Raises `NetworkError` where the Hub
+    cannot be reached at all.
+    """
+    wanted = list(dict.fromkeys(asked))
+    now = time.monotonic()
+    stale = [one for one in wanted if again or one not in _answers or now - _answers[one][0] > FRESH_S]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hub-newer") as pool:
+        waiting = [(one, pool.submit(_commit, *one)) for one in stale]
+        for one, answer in waiting:
+            try:
+                _answers[one] = (time.monotonic(), answer.result())
+            except NetworkError:
+                for _, other in waiting:
+                    other.cancel()
+                raise
+            except TinyTalesError:  # gone, or closed to this token: nothing newer can be had
+                _answers[one] = (time.monotonic(), "")
+    return {one: _answers[one][1] for one in wanted if one in _answers and _answers[one][1]}
+
+
+def _commit(repo: str, branch: str) -> str:
+    from huggingface_hub import HfApi
+
+    from engine.hub.failures import told
+
+    try:
+        return str(HfApi().model_info(repo, revision=branch, expand=["sha"], timeout=SECONDS).sha or "")
+    except Exception as error:
+        raise told(error, repo, what=branch) from error
