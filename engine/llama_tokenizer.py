@@ -59,9 +59,21 @@ class Piece:
 class LlamaTokenizer:
     """A `Tokenizer` (engine.tokenizer) with a Llama's vocabulary; made by `read_model`, `read_bin` or `read_json`."""
 
-    def __init__(self, pieces: Sequence[bytes], end_id: int, encode: Encode, to_json: Callable[[], str]) -> None:
-        self._bytes, self._encode, self._to_json = pieces, encode, to_json
-        self.vocab_size = len(pieces)
+    def __init__(
+        self,
+        spelled: Sequence[bytes],
+        end_id: int,
+        encode: Encode,
+        to_json: Callable[[], str],
+        pieces: Sequence[Piece] | None = None,
+        model: bytes | None = None,
+    ) -> None:
+        self._bytes, self._encode, self._to_json = spelled, encode, to_json
+        self.pieces = pieces
+        """Spelling and score of every token; None where the file has no scores but the merges themselves."""
+        self.model = model
+        """The SentencePiece model that it was read from, as it stands in its file."""
+        self.vocab_size = len(spelled)
         self.end_id = end_id
         self.name = f"Llama, {self.vocab_size:,} tokens"
         self.puts_space_first = self._join(self.encode("a")).startswith(b" ")
@@ -145,6 +157,8 @@ def read_model(path: Path) -> LlamaTokenizer:
         end,
         lambda texts: [model.encode(texts[0])] if len(texts) == 1 else model.encode(texts),  # a list starts threads
         lambda: _hub_json(pieces, unknown),
+        pieces,
+        data,
     )
 
 
@@ -174,7 +188,7 @@ def read_bin(path: Path) -> LlamaTokenizer:
         raise CheckpointError(f"The vocabulary {path.name} is damaged: it holds a token twice.")
     divide = _Merging(pieces)
     return LlamaTokenizer(
-        [piece.bytes for piece in pieces], 2, lambda texts: [divide(text) for text in texts], lambda: _hub_json(pieces, 0)
+        [piece.bytes for piece in pieces], 2, lambda texts: [divide(text) for text in texts], lambda: _hub_json(pieces, 0), pieces
     )
 
 

@@ -29,11 +29,12 @@ from textual.signal import Signal
 from engine import protocol
 from engine.errors import UsageError
 from tinytales_tui import clipboard, paths, settings
-from tinytales_tui.chosen import chosen, remember_use
+from tinytales_tui.chosen import chosen, end_use, remember_use
 from tinytales_tui.engine_client import ClientEvent, EngineClient, EngineUnavailable
 from tinytales_tui.options import AppOptions
 from tinytales_tui.theme import DARK, THEMES
 from tinytales_tui.widgets.plain_filters import AsciiFilter
+from tinytales_tui.write.asking import Asked
 from tinytales_tui.write.screen import WriteScreen
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class TinyTalesApp(App[None]):
     def _on_engine(self, batch: list[ClientEvent]) -> None:
         for event in batch:
             if isinstance(event, protocol.Loaded):
-                threading.Thread(target=remember_use, args=(event.checkpoint.source,), daemon=True).start()
+                threading.Thread(target=remember_use, args=(event.checkpoint.source, "the Write pane"), daemon=True).start()
 
     def _let_collector_go(self) -> None:
         if not gc.isenabled():
@@ -218,6 +219,7 @@ class TinyTalesApp(App[None]):
 
     async def on_unmount(self) -> None:
         await self.engine.close()
+        end_use()
 
     # Settings and themes
 
@@ -271,6 +273,10 @@ class TinyTalesApp(App[None]):
                 await self.engine.hold(which.source, which.choices)
 
         self.run_worker(load(), group="engine")
+
+    def asked_in_write(self) -> Asked:
+        """What stands in the fields of the Write pane; nothing where it was never opened."""
+        return next((screen.composer.kept() for screen in self._write_screens() if screen.is_mounted), Asked())
 
     def action_help(self) -> None:
         from tinytales_tui.widgets.help_screen import HelpScreen, sections_for

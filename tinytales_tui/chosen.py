@@ -38,7 +38,22 @@ def chosen(source: str | None, given: Choices | None = None) -> Chosen:
     return Chosen(None if named == SHIPPED else named, (given or Choices()).over(kept), standing)
 
 
-def remember_use(source: str) -> None:
-    """Note that it was loaded just now; a disk that refuses is no reason to say anything."""
+def remember_use(source: str, by: str = "") -> None:
+    """Note that it was loaded just now, and with `by` that this process has it in use.
+
+    A disk that refuses is no reason to say anything.
+    """
     with contextlib.suppress(TinyTalesError, OSError):
         Notes(paths.checkpoint_notes()).mark_used(source)
+    if by:
+        from engine.catalog import holding
+
+        with contextlib.suppress(OSError):
+            holding.hold(paths.in_use_folder(), [source], by)
+
+
+def end_use() -> None:
+    """This process has nothing in use any more."""
+    from engine.catalog import holding
+
+    holding.let_go(paths.in_use_folder())

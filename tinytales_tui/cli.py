@@ -17,6 +17,7 @@ from engine.errors import UsageError
 from engine.settings import SAMPLING_PRESETS
 from engine.version import __version__
 from tinytales_tui import screen_options, story_options
+from tinytales_tui.checkpoints_commands import app as checkpoints_app
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 app.add_typer(runs_app)
 app.add_typer(data_app)
+app.add_typer(checkpoints_app)
 app.command()(watch)
 
 _CHOICES = {"--prompt-style", "--tokenizer", "--end-id", "--begin-id"}

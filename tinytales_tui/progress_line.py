@@ -1,4 +1,4 @@
-"""One line on standard error that says how far a long reading has come. Knows no Textual.
+"""One line on standard error that says how far something long has come. Knows no Textual.
 
 On a terminal the line is written over in place; elsewhere (a log, a pipe) a new line comes every ten seconds.
 """
@@ -21,7 +21,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressLine:
-    """Called with each report; `say` puts a lasting line above it, `end` leaves the screen as lines are wont to."""
+    """Called with each report, or `show`n words; `say` puts a lasting line above it, `end` leaves the screen as lines are wont to."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -30,16 +30,20 @@ class ProgressLine:
         self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
+        self.show(described(progress))
+
+    def show(self, words: str) -> None:
+        """Say how far it is, in place of what was said before."""
         if self._quiet:
             return
         if self._in_place:
             width = max(20, shutil.get_terminal_size().columns - 1)
-            line = one_line(described(progress), width)
+            line = one_line(words, width)
             self._write("\r" + line.ljust(self._shown))
             self._shown = len(line)
         elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            note(described(progress))
+            note(words)
 
     def say(self, line: str) -> None:
         if not self._quiet:

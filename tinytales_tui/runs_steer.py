@@ -5,7 +5,6 @@ No Textual, and no torch but where a run goes on in the foreground.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from engine.run_actions import (
 from engine.run_status import ENDED_STATES
 from engine.run_view import RunView, find_run, folder_bytes
 from tinytales_tui import paths
+from tinytales_tui.agreement import agreed
 from tinytales_tui.changes import parse_changes
 from tinytales_tui.figures import size
 from tinytales_tui.output import note, put
@@ -95,7 +95,7 @@ def delete_runs(names: list[str], yes: bool) -> int:
         checkpoints = len(run.checkpoints())
         counted = f"{checkpoints} checkpoint{'' if checkpoints == 1 else 's'}"
         note(f"{one_line(run.name, 200)}: {run.status().state}, {counted}, {size(sizes[path])} in {paths.shown(path)}")
-    if not yes and not _agreed(f"Delete {'it' if len(runs) == 1 else f'these {len(runs)} runs'}, for ever? [y/N] "):
+    if not yes and not agreed(f"Delete {'it' if len(runs) == 1 else f'these {len(runs)} runs'}, for ever?"):
         note("Nothing was deleted.")
         return FAILED
     for path, run in runs.items():
@@ -133,14 +133,6 @@ def _tell_end(run: RunView, well: bool) -> int:
     if status.message:
         note(one_line(status.message, 500))
     return DONE if well else FAILED
-
-
-def _agreed(question: str) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("Nobody is there to be asked; say --yes to delete without asking.")
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _change_settings(folder: Path, values: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class Entry:
     """Something that can be written with, or that a person would take for it."""
 
     key: str
-    """The same from look to look: `shipped`, `run:brave/best`, `hub:owner/name@0123abcd…`, `hub:owner/name@0123abcd…/file.pt`, `folder:/path`."""
+    """The same from look to look: `shipped`, `run:brave/best`, `hub:owner/name@0123abcd…`, that with `/file.pt`, `folder:/path`."""
     source: str
     """What `load_checkpoint` and `--checkpoint` take."""
     name: str

@@ -1,30 +1,22 @@
 """From a file of another program to a model that is ready to write: read, recognised by its tensors, mapped, and given its tokenizer.
 
-Which families there are stands in `FAMILIES`; each is asked in that order, and the first that is sure adapts.
+Which families there are stands in `engine.checkpoints.recognise`.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
 
-from engine.checkpoints.families import gpt_neo, half_rotary, hub_gpt2, hub_llama, llama2c, nanogpt, per_head_gpt2, refused
-from engine.checkpoints.foreign import Adapted, Family, Weights
+from engine.checkpoints.foreign import Adapted, Weights
 from engine.checkpoints.native import Checkpoint, refuse_absurd
 from engine.checkpoints.readers import check_finite, read_weights
+from engine.checkpoints.recognise import recognise
 from engine.devices import one_thread
-from engine.errors import CheckpointError, TinyTalesError
+from engine.errors import CheckpointError
 from engine.model import Decoder
 from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer, Tokenizer
-
-FAMILIES: tuple[Family, ...] = (
-    per_head_gpt2.FAMILY, llama2c.FAMILY, half_rotary.FAMILY, refused.FAMILY, gpt_neo.FAMILY, hub_llama.FAMILY, nanogpt.FAMILY,
-    hub_gpt2.FAMILY,
-)  # fmt: skip
-LARGEST = 10**10
-"""Numbers in all tensors together; a file that claims more holds no story model."""
 
 
 @one_thread()
@@ -64,24 +56,8 @@ def read_foreign(path: Path, name: str, source: str, tokenizer: Tokenizer | None
 
 def adapt(weights: Weights) -> Adapted:
     """The model that tensors make, in float32 and contiguous; raises `CheckpointError`."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-    if sum(math.prod(shape) for shape in shapes.values()) > LARGEST:
-        raise CheckpointError(f"{weights.path.name} is far larger than any story model.")
-    family = next((family for family in FAMILIES if family.recognises(shapes)), None)
-    if family is None:
-        some = ", ".join(" ".join(name.split())[:60] for name in list(shapes)[:4])
-        raise CheckpointError(
-            f"{weights.path.name} is of no kind that can be read; its tensors are called {some} …"
-            if shapes
-            else f"{weights.path.name} holds no tensors."
-        )
-    try:
-        adapted = family.adapt(weights)
-        refuse_absurd(adapted.config, weights.path)
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, IndexError, TinyTalesError) as error:
-        raise CheckpointError(f"{weights.path.name} is no {family.name} model that makes sense ({error}).") from error
+    adapted = recognise(weights)
+    refuse_absurd(adapted.config, weights.path)
     check_finite(weights)
     return adapted
 

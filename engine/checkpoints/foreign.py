@@ -2,20 +2,25 @@
 
 A reader (`engine.checkpoints.readers`) knows containers and no names; an adapter (`engine.checkpoints.families`) knows names and no
 containers. Nothing from a file is ever executed, and shapes are believed before configs.
+
+An adapter touches tensors through few hands: `shape`, `dtype`, `float`, `contiguous`, `detach`, `T`, and `join` and `equal` from here.
+So it also works on outlines (`engine.checkpoints.outline`), which have no numbers, and tells what a file is without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
-
+from engine.checkpoints.outline import Outline
 from engine.errors import CheckpointError
 from engine.prompts import PromptStyle
 from engine.settings import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Vocabulary = Literal["gpt2", "tokenizer.json", "llama"]
 """Which tokenizer goes with a family: GPT-2's own table; the folder's `tokenizer.json`; or a Llama vocabulary (`tokenizer.json`,
@@ -115,6 +120,24 @@ class Taking:
             names = sorted(map(_shown, self._left))
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             raise CheckpointError(f"{self._where} holds tensors that a model of its kind does not have: {shown}.")
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other, along their first dimension."""
+    if isinstance(parts[0], Outline):
+        return Outline.joined(parts)  # type: ignore[arg-type, return-value]
+    import torch
+
+    return torch.cat(list(parts))
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; of outlines, whether they seem to (`Outline.seems`)."""
+    if isinstance(one, Outline):
+        return one.seems(other)  # type: ignore[arg-type]
+    import torch
+
+    return torch.equal(one, other)
 
 
 def _shown(name: str) -> str:

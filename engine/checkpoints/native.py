@@ -1,9 +1,11 @@
 """Our own checkpoints: a folder in the Hub's layout, with `tinytales.json` beside the weights.
 
-    config.json            model_type llama or gpt2: transformers opens the folder as it is
-    model.safetensors      weights in float32 or float16
-    tokenizer.json         byte-level BPE; for GPT-2's vocabulary it is there for others, and the package's own table is used
-    tinytales.json         prompt style, recommended sampling, losses, provenance
+    config.json             one of the layouts in `engine.checkpoints.layout`: transformers opens the folder as it is
+    generation_config.json the tokens at which transformers stops
+    model.safetensors      weights in float32, float16 or bfloat16
+    tokenizer.json         the vocabulary; for GPT-2's it is there for others, and the package's own table is used
+    tokenizer.model        SentencePiece's own file, where the vocabulary came from one; then it is the one that is used
+    tinytales.json         prompt style, recommended sampling, special tokens, losses, provenance
 
 Nothing in a folder is executed or believed: sizes are checked against the shape before any memory is taken, weights must be
 finite, and every refusal is one sentence.
@@ -13,9 +15,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
-import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from torch import Tensor
 
 from engine import files
 from engine.checkpoints import layout
+from engine.checkpoints.layout import words
 from engine.devices import one_thread
 from engine.errors import CheckpointError, TinyTalesError
-from engine.llama_tokenizer import read_json
+from engine.llama_tokenizer import read_json, read_model
 from engine.model import Decoder
 from engine.prompts import PromptStyle
 from engine.settings import ModelConfig, SamplingSettings
@@ -73,59 +75,55 @@ def save_checkpoint(
     network: Decoder,
     tokenizer: Tokenizer,
     style: PromptStyle,
-    card: dict[str, Any],
+    card: Mapping[str, Any],
     sampling: SamplingSettings | None = None,
     dtype: torch.dtype = torch.float32,
+    *,
+    end_ids: Sequence[int] = (),
+    begin_id: int | None = None,
 ) -> None:
-    """Write a checkpoint folder whole or not at all: made aside, fsynced, renamed; one that stands there is replaced.
+    """Write a checkpoint folder whole or not at all (`files.whole_folder`); one that stands there is replaced.
 
-    A crash in the instant between the two renames leaves the old one as a hidden `.….old` folder beside; it is never deleted before
-    the new one has its name.
-
-    `card` becomes `tinytales.json` beside prompt style and sampling. Raises OSError where the disk says no.
+    `card` becomes `tinytales.json` beside prompt style, sampling and special tokens, which it cannot overrule. Raises
+    `CheckpointError` for a shape that no layout holds, OSError where the disk says no.
     """
-    config = network.config
-    tensors = {name: tensor.to("cpu", dtype) for name, tensor in layout.to_hub(config, network.state_dict()).items()}
-    kind = "gpt2" if isinstance(tokenizer, GPT2Tokenizer) else "bpe"
-    contents = {
+    config, state = layout.canonical(network.config, network.state_dict())
+    layout.model_type(config)  # refused before a file is made
+    with files.whole_folder(folder) as aside:
+        write_checkpoint(aside, config, state, tokenizer, style, card, sampling, dtype, end_ids=end_ids, begin_id=begin_id)
+
+
+def write_checkpoint(
+    folder: Path,
+    config: ModelConfig,
+    state: dict[str, Tensor],
+    tokenizer: Tokenizer,
+    style: PromptStyle,
+    card: Mapping[str, Any],
+    sampling: SamplingSettings | None,
+    dtype: torch.dtype,
+    *,
+    end_ids: Sequence[int],
+    begin_id: int | None,
+) -> None:
+    """The files of `save_checkpoint`, for a model in canonical form, into a folder that is there."""
+    tensors = {name: tensor.to("cpu", dtype) for name, tensor in layout.to_hub(config, state).items()}
+    own = {
         "format": 1,
-        "tokenizer": kind,
+        "tokenizer": words.kind_of(tokenizer),
         "prompt_style": style.to_json(),
         "sampling": sampling.to_json() if sampling else None,
-        **card,
+        "end_ids": list(end_ids),
+        "begin_id": begin_id,
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    old = aside.with_suffix(".old")
-    try:
-        files.write_json(aside / "config.json", layout.hub_config(config, tokenizer.end_id))
-        files.write_bytes(aside / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        files.write_text(aside / "tokenizer.json", tokenizer.to_json())
-        files.write_json(aside / "tokenizer_config.json", _tokenizer_config(config))
-        files.write_json(aside / "tinytales.json", contents)
-        aside.chmod(0o755)
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    finally:
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-    files.sync_folder(folder.parent)
-
-
-def _tokenizer_config(config: ModelConfig) -> dict[str, Any]:
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<|endoftext|>",
-        "eos_token": "<|endoftext|>",
-        "model_max_length": config.context,
-        "clean_up_tokenization_spaces": False,
-    }
+    first, ends = words.first_tokens(tokenizer, style, begin_id), words.end_tokens(tokenizer, end_ids)
+    begin = first[0] if first else tokenizer.end_id
+    files.write_json(folder / "config.json", layout.hub_config(config, begin, ends))
+    files.write_json(folder / "generation_config.json", layout.token_ids(begin, ends))
+    files.write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    for name, contents in words.vocabulary_files(tokenizer, first, config.context).items():
+        files.write_bytes(folder / name, contents)
+    files.write_json(folder / "tinytales.json", own | {key: value for key, value in card.items() if key not in own})
 
 
 def is_native(folder: Path) -> bool:
@@ -152,8 +150,7 @@ def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer |
         sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
     except (TinyTalesError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
-    if tokenizer is None:
-        tokenizer = GPT2Tokenizer() if card.get("tokenizer") == "gpt2" else read_json(folder / "tokenizer.json")
+    tokenizer = tokenizer or _read_tokenizer(folder, card.get("tokenizer"))
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."
@@ -167,7 +164,38 @@ def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer |
     network.eval().requires_grad_(False)
     spare = config.vocab_size - tokenizer.vocab_size
     warnings = [f"The model has {spare:,} rows that its tokenizer has no token for; they are never written."] * (spare > 0)
-    return Checkpoint(network, tokenizer, style, name, source, shape["model_type"], sampling, warnings=warnings, card=card)
+    end_ids, begin_id = _special_tokens(folder, card, config)
+    return Checkpoint(
+        network,
+        tokenizer,
+        style,
+        name,
+        source,
+        shape["model_type"],
+        sampling,
+        warnings=warnings,
+        card=card,
+        end_ids=end_ids,
+        begin_id=begin_id,
+    )
+
+
+def _read_tokenizer(folder: Path, kind: object) -> Tokenizer:
+    if kind == "gpt2":
+        return GPT2Tokenizer()
+    model = folder / "tokenizer.model"
+    return read_model(model) if kind == "sentencepiece" and model.is_file() else read_json(folder / "tokenizer.json")
+
+
+def _special_tokens(folder: Path, card: dict[str, Any], config: ModelConfig) -> tuple[tuple[int, ...], int | None]:
+    """(tokens that end a story besides the tokenizer's own, the token before everything), as `tinytales.json` says."""
+    ends, begin = card.get("end_ids") or [], card.get("begin_id")
+    named = [*ends, *([] if begin is None else [begin])] if isinstance(ends, list) else [None]
+    if any(type(token) is not int or not 0 <= token < config.vocab_size for token in named):
+        raise CheckpointError(
+            f"{folder / 'tinytales.json'} names a token that ends or begins a story and that the model does not have."
+        )
+    return tuple(ends), begin
 
 
 def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ from small import tiny_tokenizer
 from torch import Tensor
 
 import engine
-from engine.checkpoints.adapting import FAMILIES, adapt
+from engine.checkpoints.adapting import adapt
 from engine.checkpoints.foreign import Weights
 from engine.checkpoints.glance import glance
+from engine.checkpoints.recognise import FAMILIES
 from engine.errors import CheckpointError
 from engine.protocol import Finished, Started
 from engine.settings import GenerationRequest, SamplingSettings

@@ -12,14 +12,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_words import model
 from safetensors.torch import load_file, save_file
 from small import SENTENCES, save_tiny, tiny_config, tiny_loaded, tiny_model, tiny_tokenizer
 
 import engine
 from engine.checkpoints.native import save_checkpoint
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
-from engine.prompts import PromptStyle
-from engine.settings import MODEL_PRESETS, SAMPLING_PRESETS, SamplingSettings
+from engine.llama_tokenizer import read_model
+from engine.model import Decoder
+from engine.prompts import PromptStyle, prompt_ids
+from engine.settings import MODEL_PRESETS, SAMPLING_PRESETS, ModelConfig, SamplingSettings
 from engine.tokenizer import BytePairTokenizer, GPT2Tokenizer
 
 IDS = torch.randint(0, 320, (2, 14), generator=torch.Generator().manual_seed(4))
@@ -40,11 +43,111 @@ def test_save_and_load_give_the_same_logits(tmp_path: Path, shape: str) -> None:
 
 @pytest.mark.parametrize("preset", MODEL_PRESETS)
 def test_every_preset_goes_out_and_comes_back(tmp_path: Path, preset: str) -> None:
-    config = dataclasses.replace(MODEL_PRESETS[preset], vocab_size=320, layers=2)  # as wide as it is, but not as heavy
-    network = tiny_model(config, spread=1.0)
+    config = MODEL_PRESETS[preset]
+    network = Decoder(config).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.uniform_(-0.05, 0.05)
     save_checkpoint(tmp_path / "m", network, tiny_tokenizer(), PromptStyle(), {})
     loaded = engine.load_checkpoint(tmp_path / "m", device="cpu")
-    assert loaded.config == config and torch.equal(loaded.network(IDS), network(IDS))
+    assert loaded.config == config and torch.equal(loaded.network(IDS[:, :4]), network(IDS[:, :4]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_width_weights_come_back_exactly_as_they_were_rounded(tmp_path: Path, dtype: torch.dtype) -> None:
+    network = tiny_model(dataclasses.replace(MODEL_PRESETS["nano"], vocab_size=320), spread=1.0)
+    save_checkpoint(tmp_path / "m", network, tiny_tokenizer(), PromptStyle(), {}, dtype=dtype)
+    loaded = engine.load_checkpoint(tmp_path / "m", device="cpu")
+    rounded = network.to(dtype).float()
+    assert loaded.network(IDS).dtype == torch.float32 and torch.equal(loaded.network(IDS), rounded(IDS))
+
+
+EXPRESSIBLE = {
+    "rope": "llama",
+    "rope, grouped": "llama",
+    "rope, interleaved": "llama",
+    "rope, interleaved and grouped": "llama",
+    "rope, biases": "llama",
+    "rope, some biases": "llama",
+    "rope, wide heads": "llama",
+    "rope, partial": "phi3",
+    "rope, partial and interleaved": "phi3",
+    "learned": "gpt2",
+    "learned, no biases": "gpt2",
+    "learned, no norm biases": "gpt2",
+    "learned, exact gelu": "gpt2",
+    "learned, unscaled": "gpt2",
+    "learned, windows": "gpt_neo",
+    "learned, one window": "gpt_neo",
+}
+"""Shapes with the layout that holds them."""
+MORE = {
+    "rope, interleaved and grouped": {"rope_style": "interleaved", "kv_heads": 2},
+    "rope, biases": {"qkv_bias": True, "attention_out_bias": True, "mlp_bias": True},
+    "rope, some biases": {"qkv_bias": True, "rope_style": "interleaved"},
+    "rope, wide heads": {"head_dim": 12, "kv_heads": 2},
+    "rope, partial and interleaved": {"rope_style": "interleaved", "rope_fraction": 0.5, "tied_head": False},
+    "learned, no biases": {"qkv_bias": False, "attention_out_bias": False, "mlp_bias": False},
+    "learned, no norm biases": {"norm_bias": False, "mlp_bias": False},
+    "learned, exact gelu": {"mlp": "gelu", "tied_head": False, "mlp_width": 48},
+    "learned, unscaled": {"attention_scale": 1.0},
+    "learned, one window": {"attention_scale": 1.0, "qkv_bias": False, "windows": (4, 4), "norm_bias": False, "mlp": "gelu"},
+}
+
+
+def shaped(shape: str, context: int = 16) -> ModelConfig:
+    config = tiny_config(shape.partition(",")[0] if shape in MORE else shape, context=context)
+    return dataclasses.replace(config, **MORE.get(shape, {}))
+
+
+@pytest.mark.parametrize("shape", EXPRESSIBLE)
+def test_every_shape_with_a_layout_goes_out_and_comes_back_and_opens_in_transformers(tmp_path: Path, shape: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    network, folder = tiny_model(shaped(shape), spread=4.0), tmp_path / "m"
+    save_checkpoint(folder, network, tiny_tokenizer(), PromptStyle("plain", True), {}, end_ids=(9,))
+    assert json.loads((folder / "config.json").read_text())["model_type"] == EXPRESSIBLE[shape]
+    logits = network(IDS)
+    assert logits.std() > 0.3  # else the comparisons below say nothing
+    loaded = engine.load_checkpoint(folder, device="cpu")
+    torch.testing.assert_close(loaded.network(IDS), logits, atol=1e-5, rtol=0)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(IDS).logits, logits, atol=1e-5, rtol=0)
+    assert (theirs.generation_config.bos_token_id, theirs.generation_config.eos_token_id) == (0, [0, 9])
+    save_checkpoint(tmp_path / "again", loaded.network, loaded.tokenizer, loaded.prompt_style, loaded.card)
+    assert load_file(tmp_path / "again" / "model.safetensors").keys() == load_file(folder / "model.safetensors").keys()
+    assert torch.equal(engine.load_checkpoint(tmp_path / "again", device="cpu").network(IDS), loaded.network(IDS))
+
+
+def test_special_tokens_come_back_and_stand_where_transformers_looks(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    made = tiny_loaded("rope")
+    save_checkpoint(
+        tmp_path / "m", made.network, made.tokenizer, PromptStyle("plain", True), {"end_ids": [3]}, end_ids=(7, 300), begin_id=5
+    )
+    loaded = engine.load_checkpoint(tmp_path / "m", device="cpu")
+    assert (loaded.end_ids, loaded.begin_id) == ((7, 300), 5)
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    assert words("Mia found").input_ids == [5, *prompt_ids("Mia found", loaded.prompt_style, loaded.tokenizer)]
+    for wrong in ({"end_ids": [320]}, {"end_ids": 7}, {"begin_id": -1}, {"begin_id": True}, {"end_ids": ["x"]}):
+        change_json(tmp_path / "m" / "tinytales.json", **({"end_ids": [], "begin_id": None} | wrong))
+        refused(tmp_path / "m", "names a token")
+
+
+def test_a_llama_vocabulary_goes_with_its_sentencepiece_file(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    (tmp_path / "tok.model").write_bytes(model())
+    words = read_model(tmp_path / "tok.model")
+    network = tiny_model(tiny_config("rope, interleaved", words.vocab_size))
+    save_checkpoint(tmp_path / "m", network, words, PromptStyle(), {}, end_ids=(1, 2), begin_id=1)
+    assert (tmp_path / "m" / "tokenizer.model").read_bytes() == model()
+    loaded = engine.load_checkpoint(tmp_path / "m", device="cpu")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    assert (theirs.bos_token, theirs.eos_token) == ("<s>", "</s>")
+    for text in ("Mia found a shiny key.", "a café\n\nby 日本", "  two spaces"):
+        assert loaded.tokenizer.encode(text) == words.encode(text)
+        assert theirs(text).input_ids == [1, *words.encode(text)]
+    (tmp_path / "m" / "tokenizer.model").unlink()  # tokenizer.json does as well
+    assert engine.load_checkpoint(tmp_path / "m", device="cpu").tokenizer.encode("Mia found") == words.encode("Mia found")
 
 
 def test_a_gpt2_vocabulary_padded_to_a_round_number(tmp_path: Path) -> None:
@@ -76,14 +179,6 @@ def test_a_save_that_is_interrupted_between_its_renames_keeps_the_old_one(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_half_width_weights_load_as_float32(tmp_path: Path) -> None:
-    made = tiny_loaded("rope")
-    save_checkpoint(tmp_path / "m", made.network, made.tokenizer, made.prompt_style, {}, dtype=torch.float16)
-    loaded = engine.load_checkpoint(tmp_path / "m", device="cpu")
-    assert loaded.network(IDS).dtype == torch.float32
-    torch.testing.assert_close(loaded.network(IDS), made.network(IDS), atol=0.05, rtol=0.05)
-
-
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
     first, second = tiny_loaded("rope", seed=1), tiny_loaded("rope", seed=2)
     for made in (first, second):
@@ -108,24 +203,28 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-@pytest.mark.parametrize("shape", ["learned, windows", "rope, partial", "rope, interleaved", "learned, exact gelu, own head"])
+@pytest.mark.parametrize("shape", ["rope, windows", "learned, two windows", "learned, windows and biases", "learned, grouped"])
 def test_a_shape_without_a_hub_layout_is_not_written(tmp_path: Path, shape: str) -> None:
-    made = tiny_loaded(shape)
+    changes: dict[str, object] = {
+        "rope, windows": {"windows": (5, None)},
+        "learned, two windows": {"windows": (4, 6), "attention_scale": 1.0, "qkv_bias": False},
+        "learned, windows and biases": {"windows": (None, 6), "attention_scale": 1.0},
+        "learned, grouped": {"kv_heads": 2},
+    }[shape]
+    network = tiny_model(dataclasses.replace(tiny_config(shape.partition(",")[0]), **changes))  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="no Hub layout"):
-        save_checkpoint(tmp_path / "m", made.network, made.tokenizer, made.prompt_style, {})
+        save_checkpoint(tmp_path / "m", network, tiny_tokenizer(), PromptStyle(), {})
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("shape", ["rope", "rope, grouped", "learned"])
-def test_transformers_opens_our_folders_with_equal_logits(tmp_path: Path, shape: str) -> None:
-    transformers = pytest.importorskip("transformers")
-    folder = save_tiny(tmp_path / "m", shape, context=32)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    ours = engine.load_checkpoint(folder, device="cpu")
-    with torch.inference_mode():
-        torch.testing.assert_close(theirs(IDS).logits.float(), ours.network(IDS), atol=1e-3, rtol=1e-4)
-    words = transformers.AutoTokenizer.from_pretrained(folder)
-    assert words("Mia found a key", add_special_tokens=False).input_ids == ours.tokenizer.encode("Mia found a key")
+def test_a_head_with_a_bias_is_refused_with_the_reason_unless_it_is_zero(tmp_path: Path) -> None:
+    made = tiny_loaded("learned, exact gelu, own head")
+    with pytest.raises(CheckpointError, match="output head of this model has a bias"):
+        save_checkpoint(tmp_path / "m", made.network, made.tokenizer, made.prompt_style, {})
+    assert not list(tmp_path.iterdir())
+    made.network.head.bias.zero_()
+    save_checkpoint(tmp_path / "m", made.network, made.tokenizer, made.prompt_style, {})
+    assert torch.equal(engine.load_checkpoint(tmp_path / "m", device="cpu").network(IDS), made.network(IDS))
 
 
 @pytest.fixture

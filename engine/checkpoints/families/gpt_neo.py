@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.checkpoints.families.gpt_shape import (
     Sizes,
@@ -33,9 +31,12 @@ from engine.checkpoints.families.gpt_shape import (
     vocabulary_of,
     whole_number,
 )
-from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
+from engine.checkpoints.foreign import Adapted, Family, Taking, Weights, join
 from engine.errors import CheckpointError
 from engine.prompts import PromptStyle
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRAINED_CONTEXT = 512
 """Tokens that the published models were trained on, though they have positions for 2,048 (Eldan and Li 2023, arXiv:2305.07759)."""
@@ -49,7 +50,8 @@ def _recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 def _adapt(weights: Weights) -> Adapted:
     expect_type(weights, "gpt_neo")
-    taking, state, stem = Taking(weights), dict[str, Tensor](), prefix_of(weights.tensors)
+    taking, stem = Taking(weights), prefix_of(weights.tensors)
+    state: dict[str, Tensor] = {}
     layers = layers_of(weights.tensors, f"{stem}h.")
     rows, width, context, tied, ignored = take_ends(weights, taking, state, stem)
     hidden = matrix(taking, f"{stem}h.0.mlp.c_fc.weight")[0]
@@ -59,7 +61,7 @@ def _adapt(weights: Weights) -> Adapted:
         attention = f"{theirs}.attn.attention"
         take_norm(taking, state, f"{ours}.attention_norm", f"{theirs}.ln_1", width)
         parts = [taking.take(f"{attention}.{name}_proj.weight", (width, width)).float() for name in "qkv"]
-        put(state, f"{ours}.attention.qkv.weight", torch.cat(parts))
+        put(state, f"{ours}.attention.qkv.weight", join(parts))
         take_linear(taking, state, f"{ours}.attention.out", f"{attention}.out_proj", width, width)
         take_norm(taking, state, f"{ours}.mlp_norm", f"{theirs}.ln_2", width)
         take_linear(taking, state, f"{ours}.mlp.up", f"{theirs}.mlp.c_fc", hidden, width)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from engine.checkpoints.foreign import Taking, Vocabulary, Weights
+from engine.checkpoints.foreign import Taking, Vocabulary, Weights, equal
 from engine.errors import CheckpointError, UsageError
 from engine.settings import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Activation = Literal["gelu", "gelu_tanh"]
 GPT2_TOKENS = 50_257
@@ -93,7 +93,7 @@ def take_head(taking: Taking, state: dict[str, Tensor], name: str, rows: int, wi
     if name not in taking:
         return True, ()
     head = taking.take(name, (rows, width)).float()
-    if torch.equal(head, state["embedding.weight"]):
+    if equal(head, state["embedding.weight"]):
         return True, (name,)
     put(state, "head.weight", head)
     return False, ()

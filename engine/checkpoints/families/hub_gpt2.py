@@ -6,8 +6,7 @@ Fused projections are Conv1D matrices there, (in, out), and are turned. Knows no
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.checkpoints.families.gpt_shape import (
     USUAL_HEAD,
@@ -33,6 +32,9 @@ from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
 from engine.errors import CheckpointError
 from engine.prompts import PromptStyle
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def _recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     fused = fused_shape(shapes)
@@ -43,7 +45,8 @@ def _adapt(weights: Weights) -> Adapted:
     expect_type(weights, "gpt2")
     if weights.config.get("scale_attn_by_inverse_layer_idx"):
         raise CheckpointError(f"{weights.path.name} scales its attention by the number of the layer, which cannot be read.")
-    taking, state, stem = Taking(weights), dict[str, Tensor](), prefix_of(weights.tensors)
+    taking, stem = Taking(weights), prefix_of(weights.tensors)
+    state: dict[str, Tensor] = {}
     layers = layers_of(weights.tensors, f"{stem}h.")
     rows, width, context, tied, ignored = take_ends(weights, taking, state, stem)
     hidden = matrix(taking, f"{stem}h.0.mlp.c_fc.weight")[1]

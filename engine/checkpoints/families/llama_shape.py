@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from engine.checkpoints.foreign import Taking, Weights
+from engine.checkpoints.foreign import Taking, Weights, equal, join
 from engine.errors import CheckpointError, UsageError
 from engine.settings import ModelConfig, llama_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PUBLISHED = {64: (8, 512), 288: (6, 256), 512: (8, 1024), 768: (12, 1024)}
 """Heads and context by width: stories260K, 15M, 42M and 110M of the tinyllamas (llama2.c's README)."""
@@ -109,10 +109,10 @@ def build(
     for layer in range(layers):
         for ours, parts in _PARTS.items():
             weight = [taking.take(f"{names.of(layer, part)}.weight", shapes[part]).float() for part in parts]
-            state[f"blocks.{layer}.{ours}.weight"] = torch.cat(weight) if len(weight) > 1 else weight[0].contiguous()
+            state[f"blocks.{layer}.{ours}.weight"] = join(weight) if len(weight) > 1 else weight[0].contiguous()
             if parts[0] in told.biased:
                 bias = [taking.take(f"{names.of(layer, part)}.bias", shapes[part][:1]).float() for part in parts]
-                state[f"blocks.{layer}.{ours}.bias"] = torch.cat(bias)
+                state[f"blocks.{layer}.{ours}.bias"] = join(bias)
     return config, state, warnings
 
 
@@ -135,7 +135,7 @@ def _ends(file: str, taking: Taking, names: Names, says: bool | None, warnings: 
         raise CheckpointError(f"{file} has no {missing}, which a model of its kind needs.")
     shape = matrix(taking, there[0])
     found = [taking.take(name, shape).float().contiguous() for name in there]
-    if len(found) == 1 or torch.equal(*found):
+    if len(found) == 1 or equal(*found):
         return found[0], found[0], True
     if says:
         warnings.append("Its config calls the output head tied, but the file holds another matrix for it, and that one is used.")

@@ -7,8 +7,7 @@ Biases are there or not, norms are `ln_1` or `ln1`, GELU is exact. Shapes tell e
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.checkpoints.families.gpt_shape import (
     USUAL_HEAD,
@@ -31,6 +30,9 @@ from engine.checkpoints.families.gpt_shape import (
 from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
 from engine.prompts import PromptStyle
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def _recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     fused = fused_shape(shapes)
@@ -38,7 +40,8 @@ def _recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _adapt(weights: Weights) -> Adapted:
-    taking, state, stem = Taking(weights), dict[str, Tensor](), prefix_of(weights.tensors)
+    taking, stem = Taking(weights), prefix_of(weights.tensors)
+    state: dict[str, Tensor] = {}
     layers, first = layers_of(weights.tensors, f"{stem}h."), f"{stem}h.0"
     norm = "ln_" if f"{first}.ln_1.weight" in taking else "ln"
     # What the first layer has a bias for, every layer must: one that is missing or too many is refused below.

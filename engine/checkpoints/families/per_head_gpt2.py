@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.checkpoints.families.gpt_shape import (
     Sizes,
@@ -25,9 +23,12 @@ from engine.checkpoints.families.gpt_shape import (
     take_linear,
     take_norm,
 )
-from engine.checkpoints.foreign import Adapted, Family, Taking, Weights
+from engine.checkpoints.foreign import Adapted, Family, Taking, Weights, join
 from engine.errors import CheckpointError
 from engine.prompts import PromptStyle
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FIRST = "blocks.0.mha.heads."
 
@@ -37,7 +38,8 @@ def _recognises(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _adapt(weights: Weights) -> Adapted:
-    taking, state = Taking(weights), dict[str, Tensor]()
+    taking = Taking(weights)
+    state: dict[str, Tensor] = {}
     layers, heads = layers_of(weights.tensors, "blocks."), layers_of(weights.tensors, _FIRST)
     rows, width = matrix(taking, "embeddings.token_embedding.weight")
     context = matrix(taking, "embeddings.pos_embedding.weight")[0]
@@ -53,10 +55,10 @@ def _adapt(weights: Weights) -> Adapted:
         ours = theirs = f"blocks.{layer}"
         take_norm(taking, state, f"{ours}.attention_norm", f"{theirs}.layer_norm1", width)
         parts = [f"{theirs}.mha.heads.{head}.{name}" for name in "qkv" for head in range(heads)]
-        joined = torch.cat([taking.take(f"{part}.weight", (size, width)).float() for part in parts])
+        joined = join([taking.take(f"{part}.weight", (size, width)).float() for part in parts])
         put(state, f"{ours}.attention.qkv.weight", joined)
         if bias:
-            joined = torch.cat([taking.take(f"{part}.bias", (size,)).float() for part in parts])
+            joined = join([taking.take(f"{part}.bias", (size,)).float() for part in parts])
             put(state, f"{ours}.attention.qkv.bias", joined)
         take_linear(taking, state, f"{ours}.attention.out", f"{theirs}.mha.out_proj", width, width)
         take_norm(taking, state, f"{ours}.mlp_norm", f"{theirs}.layer_norm2", width)

@@ -57,14 +57,35 @@ class _Name:
 
 
 @dataclass(frozen=True)
-class _Made:
-    """Something that was built; which kind is all that matters."""
+class Made:
+    """Something that was built. Two of one kind are equal: for checking, the kind is all that matters."""
 
     kind: str
+    """`dict`, `list`, `tensor`; others stand for something of no interest."""
+    holds: Any = field(default=None, compare=False, repr=False)
+    """A dict's or list's contents, a tensor's `Cut`."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A tensor as a part of a storage."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+    """The name of its storage's type: `Float`, `BFloat16`, …"""
+    storage: str
+    """Key of the storage."""
+    offset: int
+    """Bytes before its first number."""
+    size: int
+    """Bytes of its numbers."""
 
 
 @dataclass(frozen=True)
 class _Storage:
+    key: str
+    kind: str
     count: int
     item_bytes: int
 
@@ -83,7 +104,7 @@ class Rehearsal:
     _memo: dict[int, Any] = field(default_factory=dict)
 
     def run(self, file: BinaryIO) -> Any:
-        """Read one pickle from `file` up to its end; returns a number or text if that is what it makes.
+        """Read one pickle from `file` up to its end; returns what it makes: a number, a text, a `Made`.
 
         Raises `WouldRunCode` or `NotWeights`.
         """
@@ -103,6 +124,8 @@ class Rehearsal:
         stack = self._stack
         if name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
+        elif name in ("EMPTY_LIST", "EMPTY_DICT"):
+            stack.append(Made("list", []) if name == "EMPTY_LIST" else Made("dict", {}))
         elif name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"):
             stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT"):
@@ -122,20 +145,20 @@ class Rehearsal:
             items = tuple(self._to_mark())
             self._stack.append(items)
         elif name == "APPEND":
-            stack.pop()
-            self._expect("list")
+            item = stack.pop()
+            self._top("list").append(item)
         elif name == "APPENDS":
-            self._to_mark()
-            self._expect("list")
+            listed = self._to_mark()
+            self._top("list").extend(listed)
         elif name == "SETITEM":
-            stack.pop()
-            _check_key(stack.pop())
-            self._expect("dict")
+            value, key = stack.pop(), stack.pop()
+            _check_key(key)
+            self._top("dict")[key] = value
         elif name == "SETITEMS":
-            items = self._to_mark()
-            for key in items[::2]:
+            pairs = self._to_mark()
+            for key in pairs[::2]:
                 _check_key(key)
-            self._expect("dict")
+            self._top("dict").update(zip(pairs[::2], pairs[1::2], strict=False))
         elif name == "GLOBAL":
             self._name(*argument.split(" ", 1))
         elif name == "STACK_GLOBAL":
@@ -148,10 +171,10 @@ class Rehearsal:
             stack.append(self._call(called.path, arguments))
         elif name == "BUILD":
             state = stack.pop()
-            if stack[-1] == _Made("dtype"):
+            if stack[-1] == Made("dtype"):
                 if state != _FLOAT64_STATE:
                     raise NotWeights("a number in it has no proper type")
-            elif stack[-1] != _Made("dict") or state != _Made("dict"):
+            elif stack[-1] != Made("dict") or state != Made("dict"):
                 raise WouldRunCode("the state of an object")
         elif name == "BINPERSID":
             stack.append(self._storage(stack.pop()))
@@ -164,9 +187,11 @@ class Rehearsal:
         items, self._stack = self._stack, self._below.pop()
         return items
 
-    def _expect(self, kind: str) -> None:
-        if self._stack[-1] != _Made(kind):
+    def _top(self, kind: str) -> Any:
+        """What the dict or list on top of the stack holds."""
+        if self._stack[-1] != Made(kind):
             raise NotWeights(f"it fills a {kind} that is none")
+        return self._stack[-1].holds
 
     def _name(self, module: str, last: str) -> None:
         path = f"{module}.{last}"
@@ -177,30 +202,30 @@ class Rehearsal:
             raise WouldRunCode(shown(path))
         self._stack.append(_Name(path))
 
-    def _call(self, path: str, arguments: tuple[Any, ...]) -> _Made:
+    def _call(self, path: str, arguments: tuple[Any, ...]) -> Made:
         match path:
             case "collections.OrderedDict" if not arguments:
-                return _Made("dict")
-            case "collections.Counter" if not arguments or arguments == (_Made("dict"),):
-                return _Made("dict")
+                return Made("dict", {})
+            case "collections.Counter" if not arguments or arguments == (Made("dict"),):
+                return Made("dict", {})
             case "torch._utils._rebuild_tensor" if len(arguments) == 4:
                 return self._tensor(*arguments)
             case "torch._utils._rebuild_tensor_v2" if len(arguments) == 6:
                 _check_switches(*arguments[4:])
                 return self._tensor(*arguments[:4])
-            case "torch._utils._rebuild_parameter" if len(arguments) == 3 and arguments[0] == _Made("tensor"):
+            case "torch._utils._rebuild_parameter" if len(arguments) == 3 and arguments[0] == Made("tensor"):
                 _check_switches(*arguments[1:])
-                return _Made("tensor")
+                return arguments[0]
             case "torch.Size" if len(arguments) == 1 and _sizes(arguments[0]):
-                return _Made("size")
+                return Made("size")
             case "torch.device" if arguments and all(isinstance(part, (str, int)) for part in arguments):
-                return _Made("value")
+                return Made("value")
             case "_codecs.encode" if len(arguments) == 2 and isinstance(arguments[0], str) and arguments[1] == "latin1":
-                return _Made("bytes")
+                return Made("bytes")
             case "numpy.dtype" if arguments == ("f8", False, True):
-                return _Made("dtype")
-            case _ if path in NUMPY_SCALARS and arguments == (_Made("dtype"), _Made("bytes")):
-                return _Made("value")
+                return Made("dtype")
+            case _ if path in NUMPY_SCALARS and arguments == (Made("dtype"), Made("bytes")):
+                return Made("value")
         raise NotWeights(f"it calls {shown(path)} with something unexpected")
 
     def _storage(self, wanted: Any) -> _Storage:
@@ -220,9 +245,9 @@ class Rehearsal:
         size = count * _ITEM_BYTES[kind.path]
         if self.storages.setdefault(key, size) != size:
             raise NotWeights("a storage in it has two sizes")
-        return _Storage(count, _ITEM_BYTES[kind.path])
+        return _Storage(key, kind.path.removeprefix("torch.").removesuffix("Storage"), count, _ITEM_BYTES[kind.path])
 
-    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> _Made:
+    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> Made:
         if not isinstance(storage, _Storage) or type(offset) is not int or offset < 0 or not (_sizes(shape) and _sizes(strides)):
             raise NotWeights("a tensor in it makes no sense")
         if len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
@@ -235,7 +260,8 @@ class Rehearsal:
         self.tensor_bytes += count * storage.item_bytes
         if self._values >= MOST_VALUES:
             raise NotWeights(f"it claims more than {MOST_VALUES:,} numbers")
-        return _Made("tensor")
+        cut = Cut(shape, strides, storage.kind, storage.key, offset * storage.item_bytes, count * storage.item_bytes)
+        return Made("tensor", cut)
 
 
 _CONSTANTS: Mapping[str, Any] = {
@@ -243,8 +269,6 @@ _CONSTANTS: Mapping[str, Any] = {
     "NEWTRUE": True,
     "NEWFALSE": False,
     "EMPTY_TUPLE": (),
-    "EMPTY_LIST": _Made("list"),
-    "EMPTY_DICT": _Made("dict"),
 }
 
 
@@ -256,7 +280,7 @@ def _check_key(key: Any) -> None:
 
 def _check_switches(requires_grad: Any, hooks: Any) -> None:
     """What else belongs to a tensor: whether it is trained, and an empty table of hooks."""
-    if not isinstance(requires_grad, bool) or (hooks is not None and hooks != _Made("dict")):
+    if not isinstance(requires_grad, bool) or (hooks is not None and hooks != Made("dict")):
         raise NotWeights("a tensor in it has hooks")
 
 

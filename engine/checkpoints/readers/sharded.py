@@ -1,4 +1,4 @@
-"""Weights that lie in several files, with an index that says which tensor is where. Knows no model.
+"""Weights that lie in several files, with an index that says which tensor is where. Knows no model and no torch.
 
 The index names files, so it is not trusted with paths: a name must be a plain one, and what it leads to must lie in the folder, or in
 the same repository of the Hub's cache (where every file of a snapshot is a link into `blobs`).
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from engine.checkpoints.foreign import Weights
 from engine.checkpoints.readers.common import MOST_TENSORS, MOST_VALUES, listed, read_json, shown
-from engine.checkpoints.readers.pickled import plain_name
+from engine.checkpoints.readers.pickle_files import plain_name
 from engine.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_INDEX = 32_000_000
 MOST_FILES = 1000

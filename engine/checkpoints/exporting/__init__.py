@@ -1,0 +1,102 @@
+"""Exporting: a checkpoint written as another program wants it, whole or not at all. Imports no torch before something is exported.
+
+hub         a folder that transformers opens, with a model card           (`hf`)
+llama2c     model.bin and tokenizer.bin for llama2.c's run and runq       (`llama2c`)
+gguf        one model.gguf for llama.cpp and what is built on it          (`gguf`)
+vocabulary  a tokenizer as a table of tokens, which the last two write out
+card        the model card
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from engine import files
+from engine.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from engine.checkpoints.native import Checkpoint
+
+Format = Literal["hf", "llama2c", "gguf"]
+Number = Literal["float32", "float16", "bfloat16", "q8_0"]
+"""How weights are stored; q8_0 are 8-bit whole numbers with a scale for each block of them."""
+
+FORMATS: dict[Format, tuple[Number, ...]] = {
+    "hf": ("float32", "float16", "bfloat16"),
+    "llama2c": ("float32", "q8_0"),
+    "gguf": ("float32", "float16", "q8_0"),
+}
+"""What can be exported to, and the kinds of numbers that each can hold, the usual one first."""
+
+_WRITTEN = {
+    "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+    "tinytales.json", "README.md", "model.bin", "tokenizer.bin", "model.gguf",
+}  # fmt: skip
+"""Every file that an export may hold. A folder with anything else in it is never replaced."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    files: tuple[str, ...]
+    """Names in the folder."""
+    notes: tuple[str, ...] = ()
+    """One sentence for each thing in which the other program will not do quite what this one does."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum((self.folder / name).stat().st_size for name in self.files)
+
+
+def export(checkpoint: Checkpoint, to: str, folder: Path, *, force: bool = False, stored_as: str | None = None) -> Exported:
+    """Write `checkpoint` into the folder as `to` (`FORMATS`) wants it; with `force` in place of an earlier export.
+
+    `stored_as` is the kind of number of the weights; None: float32. Raises `UsageError` for a format, a kind of number or a folder that
+    cannot be, `CheckpointError` with the reason for a model that the format cannot hold, and where the disk is full or says no.
+    """
+    write = _writer(to, stored_as)
+    _refuse_what_stands_there(folder, force)
+    try:
+        with files.whole_folder(folder) as aside:
+            notes = write(checkpoint, aside, stored_as or "float32")
+        return Exported(folder, tuple(sorted(path.name for path in folder.iterdir())), tuple(notes))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, None):  # numpy counts what was written, and names no reason
+            raise CheckpointError(
+                f"The disk of {folder} is full, so nothing was exported; make room or choose another."
+            ) from error
+        reason = os.strerror(error.errno).lower()
+        raise CheckpointError(f"{folder} cannot be written to ({reason}); choose another folder.") from error
+
+
+def _writer(to: str, stored_as: str | None) -> Callable[[Checkpoint, Path, str], list[str]]:
+    """The function that fills a folder and gives the notes."""
+    if to not in FORMATS:
+        raise UsageError(f"There is no format {to!r} to export to; choose {', '.join(FORMATS)}.")
+    numbers = FORMATS[to]  # type: ignore[index]
+    if stored_as is not None and stored_as not in numbers:
+        raise UsageError(f"{to} cannot hold weights as {stored_as}; choose {', '.join(numbers)}.")
+    from engine.checkpoints.exporting import gguf, hub, llama2c
+
+    return {"hf": hub.write, "llama2c": llama2c.write, "gguf": gguf.write}[to]
+
+
+def _refuse_what_stands_there(folder: Path, force: bool) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{folder} is there already and is no folder; name another.")
+    there = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if there and not force:
+        raise UsageError(
+            f"{folder} is there already and not empty; name another folder, or replace an earlier export with --force."
+        )
+    if others := sorted(there - _WRITTEN):
+        shown = " ".join(others[0].split())[:60]
+        raise UsageError(f"{folder} holds things that are no export, such as {shown}, and is left alone; name another folder.")
