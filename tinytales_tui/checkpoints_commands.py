@@ -36,12 +36,15 @@ def list_(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[WORDS]...", help="Only those whose name, family or origin holds all of these.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask the Hub whether it has newer versions of what was downloaded.")
+    ] = False,
     json_object: _Json = False,
 ) -> None:
     """Everything that can be written with: shipped, own runs, the Hub's cache, added folders; and partial downloads."""
     from tinytales_tui.shelf_show import show_list
 
-    raise typer.Exit(show_list(words or [], json_object))
+    raise typer.Exit(show_list(words or [], check, json_object))
 
 
 @app.command()

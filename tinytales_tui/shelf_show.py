@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from engine.catalog.entries import Entry
 from engine.catalog.notes import Notes
+from engine.errors import NetworkError
 from engine.hub.search import Found, Model
 from tinytales_tui.checkpoints.details import lines_of, look_into
 from tinytales_tui.checkpoints.rows import badge, loss_words
@@ -25,10 +26,11 @@ _CARD_LINES = 12
 """Of a model card that are shown without --card."""
 
 
-def show_list(words: Sequence[str], as_json: bool) -> int:
-    """Print everything that can be written with."""
+def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
+    """Print everything that can be written with; with `check` the exit code says whether the Hub could be asked."""
     listing, notes = look()
-    kept = [entry for entry in listing.entries if _matches(words, f"{entry.name} {entry.facts.family} {entry.origin}")]
+    entries, trouble = _checked(listing.entries) if check else (listing.entries, "")
+    kept = [entry for entry in entries if _matches(words, f"{entry.name} {entry.facts.family} {entry.origin}")]
     if as_json:
         partials = [{"repo": one.repo, "path": str(one.path), "size": one.size} for one in listing.partials]
         known = {
@@ -38,7 +40,7 @@ def show_list(words: Sequence[str], as_json: bool) -> int:
             "warnings": list(listing.warnings),
         }
         put(json_line(known).rstrip("\n"))
-        return DONE
+        return _told(trouble)
     now = time.time()
     headers = ("", "source", "family", "params", "context", "loss", "size", "used", "refs", "")
     rows = [
@@ -67,7 +69,23 @@ def show_list(words: Sequence[str], as_json: bool) -> int:
         note(f"{len(listing.partials)} partial downloads take {size(left)}; `tinytales-tui checkpoints prune` removes them.")
     for warning in listing.warnings:
         note(warning)
-    return DONE
+    return _told(trouble)
+
+
+def _checked(entries: Sequence[Entry]) -> tuple[Sequence[Entry], str]:
+    """The entries with what the Hub has newer, and why it could not be asked."""
+    from engine.hub.newer import branches, commits, marked
+
+    try:
+        return marked(entries, commits(branches(entries))), ""
+    except NetworkError as error:
+        return entries, str(error)
+
+
+def _told(trouble: str) -> int:
+    if trouble:
+        note(f"tinytales-tui: {trouble}")
+    return TRY_AGAIN if trouble else DONE
 
 
 def show_one(source: str, with_card: bool, as_json: bool) -> int:

@@ -18,7 +18,6 @@ Kind = Literal["network", "checkpoint", "usage"]
 _CLASSES: dict[Kind, type[TinyTalesError]] = {"network": NetworkError, "checkpoint": CheckpointError, "usage": UsageError}
 
 _TOKEN = "set HF_TOKEN, or run `hf auth login`"
-_NO_REACH = "{repo} is not in the local cache and the Hub could not be reached{why}; try again with a network."
 _WHY = {
     "NameResolution": " (its name is not known here: no network, or HF_ENDPOINT is wrong)",
     "Refused": " (nothing answers at its address; HF_ENDPOINT may be wrong)",
@@ -27,6 +26,14 @@ _WHY = {
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
+
+class Unreached(NetworkError):
+    """The Hub could not be reached at all; `why` is that in a few words, for whoever has a sentence of their own."""
+
+    def __init__(self, repo: str, why: str = "", way_out: str = "try again with a network") -> None:
+        super().__init__(f"{repo} is not in the local cache and the Hub could not be reached{why}; {way_out}.")
+        self.why = why
 
 
 def told(error: BaseException, repo: str, *, what: str = "") -> TinyTalesError:
@@ -97,9 +104,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _offline(repo: str) -> NetworkError:
     name = "TRANSFORMERS_OFFLINE" if not os.environ.get("HF_HUB_OFFLINE") else "HF_HUB_OFFLINE"
-    return NetworkError(
-        f"{repo} is not in the local cache and the Hub could not be reached, since {name} is set; unset it and try again."
-    )
+    return Unreached(repo, f", since {name} is set", "unset it and try again")
 
 
 def _answered(error: Any, repo: str, what: str) -> TinyTalesError:
@@ -166,11 +171,11 @@ def _unreached(error: BaseException, repo: str) -> TinyTalesError | None:
     if names & {"RemoteProtocolError", "ReadError", "WriteError", "CloseError"}:
         return NetworkError(f"The connection was cut while {repo} was fetched; try again.")
     if names & {"TimeoutException", "TimeoutError"}:
-        return NetworkError(_NO_REACH.format(repo=repo, why=_WHY["Slow"]))
+        return Unreached(repo, _WHY["Slow"])
     if names & {"ConnectError", "NetworkError", "TransportError", "ConnectionError", "gaierror"}:
         unknown = any(part in words for part in ("name or service", "name resolution", "nodename", "getaddrinfo"))
         why = _WHY["NameResolution"] if unknown else _WHY["Refused"] if "refused" in words else ""
-        return NetworkError(_NO_REACH.format(repo=repo, why=why))
+        return Unreached(repo, why)
     return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from engine.catalog.entries import Entry
 from engine.errors import NetworkError, TinyTalesError
+from engine.hub.failures import Unreached, told
 
 AT_ONCE = 6
 SECONDS = 10.0
@@ -31,9 +34,13 @@ def commits(asked: Iterable[tuple[str, str]], *, again: bool = False) -> dict[tu
         for one, answer in waiting:
             try:
                 _answers[one] = (time.monotonic(), answer.result())
-            except NetworkError:
+            except NetworkError as error:
                 for _, other in waiting:
                     other.cancel()
+                if isinstance(error, Unreached):
+                    raise NetworkError(
+                        f"The Hub could not be reached{error.why}; what has changed there is not known."
+                    ) from error
                 raise
             except TinyTalesError:  # gone, or closed to this token: nothing newer can be had
                 _answers[one] = (time.monotonic(), "")
@@ -43,9 +50,26 @@ def commits(asked: Iterable[tuple[str, str]], *, again: bool = False) -> dict[tu
 def _commit(repo: str, branch: str) -> str:
     from huggingface_hub import HfApi
 
-    from engine.hub.failures import told
-
     try:
         return str(HfApi().model_info(repo, revision=branch, expand=["sha"], timeout=SECONDS).sha or "")
     except Exception as error:
         raise told(error, repo, what=branch) from error
+
+
+def branches(entries: Iterable[Entry]) -> list[tuple[str, str]]:
+    """(repository, branch) of everything that was downloaded by the name of a branch or a tag, each once."""
+    return list(dict.fromkeys((entry.repo, _branch(entry)) for entry in entries if entry.refs))
+
+
+def marked(entries: Sequence[Entry], found: dict[tuple[str, str], str]) -> list[Entry]:
+    """The entries, those with `newer` whose branch stands at another commit on the Hub."""
+    return [
+        dataclasses.replace(entry, newer=commit)
+        if entry.refs and (commit := found.get((entry.repo, _branch(entry)))) and commit != entry.revision
+        else entry
+        for entry in entries
+    ]
+
+
+def _branch(entry: Entry) -> str:
+    return "main" if "main" in entry.refs else entry.refs[0]

@@ -16,6 +16,9 @@ from typing import Any
 
 from engine.errors import NetworkError, TinyTalesError, UsageError
 from engine.hub.curated import KNOWN, Known
+from engine.hub.failures import Unreached
+from engine.hub.failures import told as told_failure
+from engine.hub.needed import RemoteFile, needed
 
 AT_ONCE = 6
 """Questions under way at the same time."""
@@ -92,7 +95,7 @@ def search(words: str = "", limit: int = 30, *, told: Callable[[Found], None] | 
             there = {model.repo for model in known}
             more = [model for model in _listed(words, limit) if model.repo not in there]
         except TinyTalesError as error:
-            return _told(told, dataclasses.replace(found, trouble=str(error), network=isinstance(error, NetworkError)))
+            return _told(told, dataclasses.replace(found, trouble=_worded(error), network=isinstance(error, NetworkError)))
     return _with_details([*known, *more], told)
 
 
@@ -125,22 +128,28 @@ def _asked(model: Model) -> tuple[Model, bool]:
     try:
         return _detailed(model, _info(model.repo)), False
     except TinyTalesError as error:
-        worded = _unreached(error)
-        return dataclasses.replace(model, trouble=str(worded)), worded is not error
+        return dataclasses.replace(model, trouble=_worded(error)), isinstance(error, Unreached)
+
+
+def _worded(error: TinyTalesError) -> str:
+    """The failure in words that fit a search, which has nothing to do with the cache."""
+    return (
+        f"The Hub could not be reached{error.why}; only the known models are listed."
+        if isinstance(error, Unreached)
+        else str(error)
+    )
 
 
 def _info(repo: str) -> Any:
     """`ModelInfo` with the sizes of all files, remembered for a while."""
     from huggingface_hub import HfApi
 
-    from engine.hub.failures import told
-
     when, answer = _answers.get(repo, (0.0, None))
     if answer is None or time.monotonic() - when > FRESH_S:
         try:
             answer = HfApi().model_info(repo, files_metadata=True, timeout=SECONDS)
         except Exception as error:
-            raise told(error, repo) from error
+            raise told_failure(error, repo) from error
         _answers[repo] = (time.monotonic(), answer)
     return answer
 
@@ -150,8 +159,6 @@ def _listed(words: str, limit: int) -> list[Model]:
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-    from engine.hub.failures import told
-
     # Not by `HfApi.list_models`: where there is no network, that goes on trying for half a minute and says so on standard error.
     wanted = {"search": " ".join(words.split()), "limit": str(limit), "sort": "downloads", "direction": "-1"}
     try:
@@ -159,19 +166,11 @@ def _listed(words: str, limit: int) -> list[Model]:
         hf_raise_for_status(answer)
         names = [str(found["id"]) for found in answer.json()]
     except Exception as error:
-        raise _unreached(told(error, "the Hub")) from error
+        raise told_failure(error, "the Hub") from error
     return [Model(name, name) for name in names if _NAME.fullmatch(name)][:limit]
 
 
-def _unreached(error: TinyTalesError) -> TinyTalesError:
-    """The failure in words that fit a search, which has nothing to do with the cache."""
-    said = re.search(r"could not be reached( \(.*?\)|, since \w+ is set)?", str(error))
-    return NetworkError(f"The Hub could not be reached{said[1] or ''}; only the known models are listed.") if said else error
-
-
 def _detailed(model: Model, info: Any) -> Model:
-    from engine.hub.needed import RemoteFile, needed
-
     files = [
         RemoteFile(
             name=file.rfilename,
