@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from engine.catalog.notes import Notes
-from engine.checkpoints.choices import Choices, load_tokenizer
+from engine.checkpoints.choices import Choices, check_tokenizer
 from engine.checkpoints.glance import glance
 from engine.errors import UsageError
 from engine.hub import trash
@@ -126,11 +125,7 @@ def use_from_now_on(source: str, choices: Choices, forget: bool, as_json: bool) 
         named, words = SHIPPED, "the checkpoint that comes with the program"
     else:
         named, words = _usable(source)
-    if choices.tokenizer is not None:
-        load_tokenizer(choices.tokenizer)  # refuse it now and not when a story is asked for
-        if choices.tokenizer != "gpt2":
-            place = Path(os.path.expanduser(choices.tokenizer)).absolute()  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
-            choices = dataclasses.replace(choices, tokenizer=str(place))
+    choices = check_tokenizer(choices)  # a wrong one is refused now, and not when a story is asked for
     if forget and not choices:
         notes.choose(named, None)
     elif choices:

@@ -84,6 +84,17 @@ def load_tokenizer(choice: str) -> Tokenizer:
     return llama_tokenizer.read(path)
 
 
+def check_tokenizer(choices: Choices) -> Choices:
+    """The choices with the tokenizer's path made absolute, after reading it once; raises as `load_tokenizer`."""
+    if choices.tokenizer is None:
+        return choices
+    load_tokenizer(choices.tokenizer)
+    if choices.tokenizer == "gpt2":
+        return choices
+    place = Path(os.path.expanduser(choices.tokenizer)).absolute()  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
+    return dataclasses.replace(choices, tokenizer=str(place))
+
+
 def apply(checkpoint: Checkpoint, choices: Choices) -> None:
     """Change what was chosen, apart from the tokenizer, which has to be there before the rest; `CheckpointError` where it cannot be."""
     if choices.prompt_style is not None:
