@@ -29,7 +29,7 @@ from textual.signal import Signal
 from engine import protocol
 from engine.errors import UsageError
 from tinytales_tui import clipboard, paths, settings
-from tinytales_tui.chosen import chosen, end_use, remember_use
+from tinytales_tui.chosen import SHIPPED, chosen, end_use, remember_use
 from tinytales_tui.engine_client import ClientEvent, EngineClient, EngineUnavailable
 from tinytales_tui.options import AppOptions
 from tinytales_tui.theme import DARK, THEMES
@@ -273,6 +273,12 @@ class TinyTalesApp(App[None]):
                 await self.engine.hold(which.source, which.choices)
 
         self.run_worker(load(), group="engine")
+
+    async def hold_again(self) -> None:
+        """Load the checkpoint that is held once more, since something else was chosen about it."""
+        which = chosen(self.engine.load.source or SHIPPED)
+        with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
+            await self.engine.hold(which.source, which.choices)
 
     def asked_in_write(self) -> Asked:
         """What stands in the fields of the Write pane; nothing where it was never opened."""

@@ -32,10 +32,15 @@ def chosen(source: str | None, given: Choices | None = None) -> Chosen:
     notes = Notes(paths.checkpoint_notes())
     standing = source is None and notes.standing not in (None, SHIPPED)
     named = notes.standing if standing else source
-    kept = Choices()
-    with contextlib.suppress(TinyTalesError):  # of a newer version, or edited by hand: the checkpoint's own word counts
-        kept = Choices.from_json(dict(notes.choices.get(named or SHIPPED, {})))
+    kept = choices_of(notes, named or SHIPPED)
     return Chosen(None if named == SHIPPED else named, (given or Choices()).over(kept), standing)
+
+
+def choices_of(notes: Notes, source: str) -> Choices:
+    """What was chosen about a checkpoint."""
+    with contextlib.suppress(TinyTalesError):  # of a newer version, or edited by hand: the checkpoint's own word counts
+        return Choices.from_json(dict(notes.choices.get(source, {})))
+    return Choices()
 
 
 def remember_use(source: str, by: str = "") -> None:

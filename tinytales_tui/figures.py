@@ -57,6 +57,14 @@ def short_count(count: float) -> str:
     return f"{count / 1e9:.1f}G"
 
 
+def bar(share: float | None, width: int) -> str:
+    """A bar of `width` cells; blank where nothing is known."""
+    if share is None:
+        return " " * width
+    full = round(min(1.0, max(0.0, share)) * width)
+    return "━" * full + "·" * (width - full)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
     """Lines of a table; the columns with the numbers in `left` stand flush left, all others right."""
     cells = [list(headers), *([one_line(cell, 500) for cell in row] for row in rows)]

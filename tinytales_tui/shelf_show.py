@@ -16,6 +16,7 @@ from engine.errors import NetworkError
 from engine.hub.search import Found, Model
 from tinytales_tui.checkpoints.details import lines_of, look_into
 from tinytales_tui.checkpoints.rows import badge, loss_words
+from tinytales_tui.chosen import choices_of
 from tinytales_tui.figures import fitting_table, short_count, short_duration, size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.report import DONE, TRY_AGAIN
@@ -105,7 +106,8 @@ def show_one(source: str, with_card: bool, as_json: bool) -> int:
         }
         put(json_line(known).rstrip("\n"))
         return DONE
-    lines = [text for _, text in lines_of(entry, inside, _stands(entry, notes) and entry.origin != "shipped")]
+    standing = _stands(entry, notes) and entry.origin != "shipped"
+    lines = [text for _, text in lines_of(entry, inside, standing, chosen=choices_of(notes, entry.source).in_words())]
     if not with_card and "Model card" in lines:
         start = lines.index("Model card") + 1
         if len(lines) - start > _CARD_LINES:

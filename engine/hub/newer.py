@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from engine.catalog.entries import Entry
 from engine.errors import NetworkError, TinyTalesError
+from engine.hub.asking import ask_all
 from engine.hub.failures import Unreached, told
 
 AT_ONCE = 6
@@ -29,21 +29,17 @@ def commits(asked: Iterable[tuple[str, str]], *, again: bool = False) -> dict[tu
     wanted = list(dict.fromkeys(asked))
     now = time.monotonic()
     stale = [one for one in wanted if again or one not in _answers or now - _answers[one][0] > FRESH_S]
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hub-newer") as pool:
-        waiting = [(one, pool.submit(_commit, *one)) for one in stale]
-        for one, answer in waiting:
-            try:
-                _answers[one] = (time.monotonic(), answer.result())
-            except NetworkError as error:
-                for _, other in waiting:
-                    other.cancel()
-                if isinstance(error, Unreached):
-                    raise NetworkError(
-                        f"The Hub could not be reached{error.why}; what has changed there is not known."
-                    ) from error
-                raise
-            except TinyTalesError:  # gone, or closed to this token: nothing newer can be had
-                _answers[one] = (time.monotonic(), "")
+    for answer in ask_all(lambda one: _commit(*one), stale, AT_ONCE):
+        commit = ""
+        try:
+            commit = answer.get()
+        except Unreached as error:
+            raise NetworkError(f"The Hub could not be reached{error.why}; what has changed there is not known.") from error
+        except NetworkError:
+            raise
+        except TinyTalesError:  # gone, or closed to this token: nothing newer can be had
+            pass
+        _answers[stale[answer.place]] = (time.monotonic(), commit)
     return {one: _answers[one][1] for one in wanted if one in _answers and _answers[one][1]}
 
 

@@ -10,11 +10,11 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import NetworkError, TinyTalesError, UsageError
+from engine.hub.asking import ask_all
 from engine.hub.curated import KNOWN, Known
 from engine.hub.failures import Unreached
 from engine.hub.failures import told as told_failure
@@ -108,16 +108,12 @@ def _with_details(models: Sequence[Model], told: Callable[[Found], None] | None)
     """Ask about each, several at once; the first that finds no network at all ends the asking."""
     rows = list(models)
     trouble = ""
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hub-search") as pool:
-        waiting = [(place, pool.submit(_asked, model)) for place, model in enumerate(rows)]
-        for place, answer in waiting:
-            rows[place], unreachable = answer.result()
-            if unreachable and not trouble:
-                trouble = rows[place].trouble
-                for _, other in waiting:
-                    other.cancel()
-                break
-            _tell(told, Found(tuple(rows)))
+    for answer in ask_all(_asked, models, AT_ONCE):
+        rows[answer.place], unreachable = answer.get()
+        if unreachable:
+            trouble = rows[answer.place].trouble
+            break
+        _tell(told, Found(tuple(rows)))
     if trouble:
         rows = [dataclasses.replace(row, trouble="") for row in rows]
     return _told(told, Found(tuple(rows), trouble, bool(trouble)))

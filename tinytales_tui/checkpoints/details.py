@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.catalog.fit import Fit, fit
-
 from engine.catalog.entries import Entry
+from engine.catalog.fit import Fit, fit
 from tinytales_tui import paths
 from tinytales_tui.checkpoints.card import Card, Line, read_card
 from tinytales_tui.figures import duration, facts, size
@@ -76,10 +76,14 @@ def _provenance(own: Any) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def lines_of(entry: Entry, inside: Inside | None, standing: bool = False, damaged: bool = False) -> list[Line]:
-    """The page on a checkpoint; without `inside` it says that the rest is being read."""
+def lines_of(
+    entry: Entry, inside: Inside | None, standing: bool = False, damaged: bool = False, chosen: Sequence[str] = ()
+) -> list[Line]:
+    """The page on a checkpoint; without `inside` it says that the rest is being read. `chosen`: what a person wants otherwise."""
     lines: list[Line] = [("heading", one_line(entry.name, 200))]
     lines += _remarks(entry, standing, damaged)
+    if chosen:
+        lines.append(("good", f"As you chose: {one_line(', '.join(chosen), 300)}."))
     lines += _facts(entry, inside)
     lines += [("text", ""), ("heading", "Files")]
     for file in sorted(entry.files, key=lambda file: -file.size)[:_FILES]:

@@ -17,10 +17,9 @@ from tinytales_tui.checkpoints.background import in_background
 from tinytales_tui.checkpoints.details import Inside
 from tinytales_tui.checkpoints.hub import found, queue
 from tinytales_tui.checkpoints.rows import COLUMNS, SORT_WORDS
-from tinytales_tui.figures import size
+from tinytales_tui.figures import bar, size
 from tinytales_tui.text import one_line
-from tinytales_tui.train.header import Lines
-from tinytales_tui.train.runs.rows import bar
+from tinytales_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from tinytales_tui.checkpoints.screen import CheckpointsScreen
@@ -80,7 +79,8 @@ class Drawing:
         if self.view == "hub":
             return ["asking the Hub…"] if self.searching else []
         shown = self.list
-        words = [f"only {one_line(shown.words, 16)} (Esc: all)"] if shown.words else []
+        words = ["no network: cache only"] if self.offline else []
+        words += [f"only {one_line(shown.words, 16)} (Esc: all)"] if shown.words else []
         words += (
             [f"by {SORT_WORDS[shown.sort]}{', turned' if shown.reverse else ''}"]
             if shown.sort != "place" or shown.reverse
@@ -132,7 +132,7 @@ class Drawing:
             self._reading = entry.key
             self.run_worker(self._read(entry), group="details", exclusive=True)
         standing = entry.source == self.standing and entry.origin != "shipped"
-        lines = details.lines_of(entry, inside, standing, entry.key in self.damaged)
+        lines = details.lines_of(entry, inside, standing, entry.key in self.damaged, self.chosen_words(entry))
         self.page.show(lines, top=entry.key != self._paged)
         self._paged = entry.key
 

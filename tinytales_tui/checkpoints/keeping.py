@@ -45,6 +45,10 @@ KEEPING_ACTIONS: dict[str, tuple[str, ...]] = {
 """In which views these actions are there; the others are everywhere."""
 
 
+TRASH_S = 86_400.0
+"""How long what was deleted stays in the trash where no window was there at its end to empty it."""
+
+
 class KeepingKeys:
     """What these keys do."""
 
@@ -127,6 +131,7 @@ class KeepingKeys:
         if self.shelf is not None:
             self.app.say("Looking through all places again.")
             self.shelf.look_now()
+            self.ask_what_is_newer(again=True)
 
     # Deleting
 
@@ -215,6 +220,14 @@ class KeepingKeys:
             self.app.say(str(error), "error")
         if self.shelf is not None:
             self.shelf.look_now()
+
+    async def purge_old_trash(self: CheckpointsScreen) -> None:
+        """Free what an earlier window put there and could not free itself, once a day has gone by."""
+        from engine.hub import trash
+
+        with contextlib.suppress(TinyTalesError):
+            if freed := await in_background(lambda: trash.purge(older_than=TRASH_S)):
+                self.app.say(f"The trash of an earlier day was emptied; {size(freed)} are free again.")
 
     async def empty_trash(self: CheckpointsScreen) -> None:
         """Free what was deleted here, at the end."""

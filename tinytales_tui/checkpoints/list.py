@@ -37,6 +37,8 @@ class EntryList(Table[Entry]):
         self.marked: list[str] = []
         """Keys, in the order of marking."""
         self.sort, self.reverse, self.group = SORTS[0], False, GROUPS[0]
+        self.compared = ""
+        """Key of the first of two that are to be compared."""
         self.words = ""
         """The filter."""
         self._standing = ""
@@ -50,7 +52,7 @@ class EntryList(Table[Entry]):
         return item.key
 
     def front(self, item: Entry) -> tuple[str, str]:
-        marked = "●" if item.key in self.marked else " "
+        marked = "A" if item.key == self.compared else "●" if item.key in self.marked else " "
         return marked + ("▸" if item.source == self._standing else " "), "note"
 
     @property

@@ -21,6 +21,7 @@ from textual.widgets import Footer, Input
 
 from engine.catalog.entries import Entry
 from engine.catalog.notes import Notes
+from engine.hub.newer import marked
 from engine.hub.search import Found
 from tinytales_tui import paths
 from tinytales_tui.checkpoints.background import in_background
@@ -30,12 +31,14 @@ from tinytales_tui.checkpoints.hub.found import ModelList
 from tinytales_tui.checkpoints.hub.keys import HUB_ACTIONS, HUB_BINDINGS, HubKeys
 from tinytales_tui.checkpoints.hub.queue import DownloadList
 from tinytales_tui.checkpoints.keeping import KEEPING_ACTIONS, KEEPING_BINDINGS, KeepingKeys
+from tinytales_tui.checkpoints.knowing import KNOWING_ACTIONS, KNOWING_BINDINGS, KnowingKeys
 from tinytales_tui.checkpoints.list import EntryList
 from tinytales_tui.checkpoints.page import Page
 from tinytales_tui.checkpoints.rows import BADGE_WORDS, SORT_WORDS
 from tinytales_tui.checkpoints.shelf import Shelf
 from tinytales_tui.checkpoints.table import Table
-from tinytales_tui.train.header import Lines
+from tinytales_tui.checkpoints.trial.keys import TRYING_ACTIONS, TRYING_BINDINGS, TryingKeys
+from tinytales_tui.widgets.lines import Lines
 from tinytales_tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:
@@ -44,10 +47,10 @@ if TYPE_CHECKING:
 
 TICK, TICK_SLOWLY = 0.2, 1.0
 """Seconds between two looks for a note; the second on a slow line."""
-_ACTIONS = KEEPING_ACTIONS | HUB_ACTIONS
+_ACTIONS = KEEPING_ACTIONS | HUB_ACTIONS | TRYING_ACTIONS | KNOWING_ACTIONS
 
 
-class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
+class CheckpointsScreen(Drawing, KeepingKeys, KnowingKeys, HubKeys, TryingKeys, Screen[None]):
     """Where checkpoints are found, looked at, fetched and put away."""
 
     app: TinyTalesApp
@@ -57,16 +60,26 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
     FIELD_HELP = ("In this field", [("enter", "Go to what was found"), ("esc", "Leave the field"), ("ctrl+u", "Clear it")])
     HELP_NOTES = [
         ("Badges", [(word, meaning) for word, meaning in BADGE_WORDS]),
-        ("Before a name", [("●", "marked"), ("▸", "the standing checkpoint"), ("★", "on the Hub: a known story model")]),
+        (
+            "Before a name",
+            [
+                ("●", "marked"),
+                ("A", "to be compared"),
+                ("▸", "the standing checkpoint"),
+                ("★", "on the Hub: a known story model"),
+            ],
+        ),
     ]
     BINDINGS = [
         *(Binding(str(number), f"view('{name}')", words, show=False, id=f"checkpoints.view_{name}", tooltip=f"Show: {words}")
           for number, (name, words) in enumerate(VIEWS, 1)),
         *KEEPING_BINDINGS,
+        *TRYING_BINDINGS,
         *HUB_BINDINGS,
+        *KNOWING_BINDINGS,
         Binding("slash", "find", "Find", key_display="/", id="checkpoints.find", tooltip="Find in the list, or on the Hub"),
         Binding("N", "panel", "Beside", show=False, id="checkpoints.panel", tooltip="Show or hide the details beside the list"),
-        Binding("escape", "back", "Back", show=False, id="checkpoints.back", tooltip="End verifying; close the field; back to the list"),
+        Binding("escape", "back", "Back", show=False, id="checkpoints.back", tooltip="Close the sample or the field; back to the list"),
     ]  # fmt: skip
 
     def __init__(self) -> None:
@@ -89,6 +102,8 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
         self._inside: tuple[str, float | None, Inside] | None = None
         self._paged = self._reading = ""
         self._told = False
+        self.newer = {}
+        self.offline = ""
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.app.pane_names, "checkpoints", help_from=130)
@@ -125,6 +140,7 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
             field.cursor_blink = False
         self.filter.display = False
         self.run_worker(self._begin(), group="begin")
+        self.set_interval(15.0, self.rest_bench)
         self.set_interval(TICK_SLOWLY if self.app.low_bandwidth else TICK, self._tick)
         self._show_view()
 
@@ -138,12 +154,14 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
         if self.shelf.notes.trouble:
             self.app.say(self.shelf.notes.trouble, "warning")
         await self.downloads()
+        await self.purge_old_trash()
 
     async def on_unmount(self) -> None:
         if self._verifying is not None:
             self._verifying.set()
         if self.shelf is not None:
             self.shelf.close()
+        await self.rest_bench(now=True)
         await self.close_downloads()
         await self.empty_trash()
 
@@ -164,6 +182,7 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
         if self._told:
             self._told = False
             self.tell_of_downloads()
+            self.ask_what_is_newer()
         elif not self.progress and not (self.view == "downloads" and self.is_current):
             return
         if self.is_current:
@@ -176,11 +195,12 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
         if listing is None:
             return ()
         held = self.app.engine.load.source or "default"
+        entries = marked(listing.entries, self.newer)
         if self.app.engine.pid is None:
-            return listing.entries
+            return entries
         return [
             dataclasses.replace(entry, in_use="written with in this window") if not entry.in_use and _is(entry, held) else entry
-            for entry in listing.entries
+            for entry in entries
         ]
 
     @property
@@ -220,7 +240,7 @@ class CheckpointsScreen(Drawing, KeepingKeys, HubKeys, Screen[None]):
             self.call_after_refresh(self._open_filter)
 
     def action_back(self) -> None:
-        if self.stop_verifying():
+        if self.stop_verifying() or self.close_trial():
             return
         if self.filter.display and (self.filter.has_focus or self.list.words):
             self._close_filter(clear=True)

@@ -19,9 +19,9 @@ from tinytales_tui.train import header
 from tinytales_tui.train.charts import charting
 from tinytales_tui.train.charts.measures import Looking, Measure, measures_of
 from tinytales_tui.train.charts.palette import curve_styles
-from tinytales_tui.train.header import Lines
 from tinytales_tui.train.stories.scrubbing import Sitting, sittings
 from tinytales_tui.train.stories.view import StoriesView
+from tinytales_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from tinytales_tui.train.screen import TrainScreen

@@ -6,51 +6,17 @@ from collections.abc import Sequence
 
 from rich.style import Style
 from rich.text import Text
-from textual.widget import Widget
 
 from engine.watching.feed import Feed
 from tinytales_tui import paths
-from tinytales_tui.figures import duration, short_count
+from tinytales_tui.figures import bar, duration, short_count
 from tinytales_tui.text import one_line
 from tinytales_tui.train.charts.charting import Reading
 from tinytales_tui.train.charts.measures import AXIS_WORDS, Looking, Measure
-from tinytales_tui.train.runs.rows import BADGES, COLUMNS, bar, state_words
+from tinytales_tui.train.runs.rows import BADGES, COLUMNS, state_words
 
 VIEWS = (("runs", "Runs"), ("curve", "Curve"), ("grid", "Grid"), ("stories", "Stories"), ("log", "Log"), ("machine", "Machine"))
 """The views of the pane, in the order of their number keys."""
-
-
-class Lines(Widget):
-    """A few lines of text, each cut at the right; only drawn again when they change."""
-
-    DEFAULT_CSS = """
-    Lines { height: auto; padding: 0 1; }
-    """
-    COMPONENT_CLASSES = {"lines--muted", "lines--strong", "lines--good", "lines--note", "lines--warning", "lines--bad"}
-
-    def __init__(self, count: int, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.styles.height = count
-        self._lines: list[Text] = []
-
-    def show(self, lines: Sequence[Text]) -> None:
-        """Show these lines in place of the others."""
-        lines = list(lines)
-        if lines != self._lines:
-            self._lines = lines
-            self.refresh()
-
-    def tone(self, name: str) -> Style:
-        """The style of a component, for parts of a line."""
-        return self.get_component_rich_style(f"lines--{name}", partial=True)
-
-    def render(self) -> Text:
-        lines = []
-        for line in self._lines:
-            cut = line.copy()
-            cut.truncate(max(1, self.size.width), overflow="ellipsis")
-            lines.append(cut)
-        return Text("\n").join(lines)
 
 
 def standing(feed: Feed, width: int, tone: Style) -> Text:

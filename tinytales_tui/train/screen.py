@@ -34,7 +34,7 @@ from tinytales_tui.train.charts.keys import CHART_BINDINGS, LookingKeys
 from tinytales_tui.train.charts.measures import MOST_OVERLAID, Looking, Measure, measures_of
 from tinytales_tui.train.drawing import CHART_VIEWS, Drawing
 from tinytales_tui.train.filtering import Filtering
-from tinytales_tui.train.header import VIEWS, Lines
+from tinytales_tui.train.header import VIEWS
 from tinytales_tui.train.log.view import LogView
 from tinytales_tui.train.machine.health import Health
 from tinytales_tui.train.machine.view import MachineView
@@ -42,6 +42,7 @@ from tinytales_tui.train.runs.list import RunsList
 from tinytales_tui.train.runs.rows import BADGES, SORT_WORDS
 from tinytales_tui.train.steer.keys import STEERING_BINDINGS, SteeringKeys
 from tinytales_tui.train.stories.view import StoriesView
+from tinytales_tui.widgets.lines import Lines
 from tinytales_tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:

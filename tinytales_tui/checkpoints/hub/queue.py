@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from tinytales_tui.checkpoints.card import Line
 from tinytales_tui.checkpoints.table import Column, Heading, Table
-from tinytales_tui.figures import short_duration, size
+from tinytales_tui.figures import bar, short_duration, size
 from tinytales_tui.text import one_line
-from tinytales_tui.train.runs.rows import bar
 
 if TYPE_CHECKING:
     from engine.hub.downloads import Download

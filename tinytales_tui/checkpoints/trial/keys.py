@@ -36,8 +36,6 @@ class TryingKeys:
     """What `t` and `m` do."""
 
     _bench: Bench | None = None
-    _compared: str = ""
-    """Key of the first of the two that are to be compared."""
     _tried_at: float = 0.0
     _probe: Probe = Probe()
 
@@ -64,7 +62,7 @@ class TryingKeys:
         if entry is None:
             return
         again = self.trial_shown and self.bench.attempts and self.bench.attempts[0].source == entry.source
-        self._probe = self._asked(self._probe.seed + 1 if again else 7)
+        self._probe = self._question(self._probe.seed + 1 if again else 7)
         self._tried_at = time.monotonic()
         self.run_worker(self._try_one(entry), group="trying")
 
@@ -79,23 +77,23 @@ class TryingKeys:
         entry = self._to_try()
         if entry is None:
             return
-        first = next((one for one in self.entries if one.key == self._compared), None)
+        first = next((one for one in self.entries if one.key == self.list.compared), None)
         if first is None:
-            self._compared = entry.key
+            self.list.compared = entry.key
             self.app.say(f"{entry.name} is marked; m on another one compares the two.")
         elif first.key == entry.key:
-            self._compared = ""
+            self.list.compared = ""
             self.app.say(f"{entry.name} is marked no more.")
         else:
-            self._compared = ""
+            self.list.compared = ""
             self._open_comparison((first, entry))
-        self.draw()
+        self.list.refresh()
 
     def _open_comparison(self: CheckpointsScreen, pair: Sequence[Entry]) -> None:
         self.close_trial()
         attempts = [self._attempt(entry) for entry in pair]
         styles = [attempt.choices.prompt_style or entry.facts.prompt_style for attempt, entry in zip(attempts, pair, strict=True)]
-        probe = dataclasses.replace(self._asked(7), plainly=any(style in ("", "plain") for style in styles))
+        probe = dataclasses.replace(self._question(7), plainly=any(style in ("", "plain") for style in styles))
 
         def answered(entry: Entry | None) -> None:
             self._tried_at = time.monotonic()
@@ -119,7 +117,7 @@ class TryingKeys:
         which = chosen(entry.source)
         return Attempt(entry.source, entry.name, which.choices)
 
-    def _asked(self: CheckpointsScreen, seed: int) -> Probe:
+    def _question(self: CheckpointsScreen, seed: int) -> Probe:
         """What stands in the fields of the Write pane, else a question of our own."""
         asked = self.app.asked_in_write()
         ending = asked.ending if asked.ending in ("happy", "sad") else "happy"

@@ -9,7 +9,7 @@ from textual.containers import Vertical
 from tinytales_tui.checkpoints.trial.probe import Attempt, Probe
 from tinytales_tui.figures import duration
 from tinytales_tui.text import one_line
-from tinytales_tui.train.header import Lines
+from tinytales_tui.widgets.lines import Lines
 from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.write.status import REASONS
 

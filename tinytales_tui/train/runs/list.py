@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding
 from textual.fuzzy import Matcher
@@ -229,7 +230,9 @@ class RunsList(ScrollView, can_focus=True):
             Segment(f"{BADGES.get(feed.status.state, '?')} ", badge),
             Segment(row_text(feed, width, self._names[feed.key]), row),
         ]
-        strip = Strip(segments).adjust_cell_length(width, base)
         if feed.key == self._cursor:
-            strip = strip.apply_style(self.get_component_rich_style("runs--cursor", partial=True))
-        return strip
+            # Laid over each cell: a style that is put under them would be hidden by the background that they have already.
+            cursor = self.get_component_rich_style("runs--cursor")
+            over = Style(bgcolor=cursor.bgcolor, reverse=cursor.reverse, underline=cursor.underline)
+            segments = [Segment(text, (style or base) + over) for text, style, _ in segments]
+        return Strip(segments).adjust_cell_length(width, base)

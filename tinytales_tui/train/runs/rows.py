@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.run_status import RunStatus
 from engine.watching.feed import Feed
-from tinytales_tui.figures import short_count, short_duration, size
+from tinytales_tui.figures import bar, short_count, short_duration, size
 from tinytales_tui.text import one_line
 
 BADGES = {
@@ -65,14 +65,6 @@ def progress(feed: Feed) -> str:
     if status.step is None:
         return ""
     return f"{status.step:,}" if status.step < 10_000 else short_count(status.step)
-
-
-def bar(share: float | None, width: int) -> str:
-    """A bar of `width` cells; blank where nothing is known."""
-    if share is None:
-        return " " * width
-    full = round(min(1.0, max(0.0, share)) * width)
-    return "━" * full + "·" * (width - full)
 
 
 def _figure(value: float | None, digits: int = 3) -> str:
