@@ -150,8 +150,8 @@ def _usable(source: str) -> tuple[str, str]:
         if not Path(os.path.expanduser(source)).exists():  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
             raise
         return glance(source), one_line(source, 200)
-    if trouble := entry.facts.refused or (f"{entry.name} is not whole: {entry.partial}." if entry.partial else ""):
-        raise UsageError(one_line(trouble, 400))
+    if entry.obstacle:
+        raise UsageError(one_line(entry.obstacle, 400))
     return (SHIPPED if entry.origin == "shipped" else entry.source), one_line(entry.name, 200)
 
 

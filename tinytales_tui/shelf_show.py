@@ -63,8 +63,8 @@ def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
     for line in fitting_table(headers, rows, width, left=(0, 1, 2, 8, 9), spare=(7, 4, 2, 5, 8)):
         put(line.rstrip())
     for entry in kept:
-        if entry.facts.refused or entry.partial:
-            note(f"{one_line(entry.source, 100)}: {one_line(entry.facts.refused or f'it is not whole: {entry.partial}.', 400)}")
+        if entry.obstacle:
+            note(one_line(entry.obstacle, 500))
     if listing.partials:
         left = sum(one.size for one in listing.partials)
         note(f"{len(listing.partials)} partial downloads take {size(left)}; `tinytales-tui checkpoints prune` removes them.")

@@ -46,3 +46,12 @@ def one_line(text: str, width: int) -> str:
     """`text` on one line, shortened with an ellipsis to at most `width` characters."""
     line = " ".join(safe_text(text).split())
     return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
+
+
+def both_ends(text: str, width: int) -> str:
+    """As `one_line`, but shortened in the middle: names of models differ at their ends."""
+    line = " ".join(safe_text(text).split())
+    if len(line) <= width or width < 8:
+        return one_line(line, width)
+    head = (width - 1) * 2 // 5
+    return f"{line[:head]}…{line[len(line) - (width - 1 - head) :]}"

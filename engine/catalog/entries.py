@@ -88,6 +88,13 @@ class Entry:
     in_use: str = ""
     """By what it is held at present, in a few words; empty where by nothing."""
 
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot be written with, in one sentence; empty where nothing is known to be in the way."""
+        if self.facts.refused:
+            return f"{self.name} cannot be opened: {self.facts.refused}"
+        return f"Not all of {self.name} is here (missing: {self.partial}); download it again." if self.partial else ""
+
     def to_json(self) -> dict[str, Any]:
         """For `--json`: plain values under the names of the fields."""
         import dataclasses

@@ -98,7 +98,7 @@ def _of_revision(revision: Revision, facts: FactsCache) -> Iterator[Entry]:
     """One entry, or one for each file of weights where they do not belong together."""
     named = revision.repo if "main" in revision.refs else f"{revision.repo}@{revision.commit}"
     short = shown(revision.repo if "main" in revision.refs else f"{revision.repo}@{revision.commit[:7]}")
-    licence = _licence(revision.path / "README.md") if any(file.name == "README.md" for file in revision.files) else ""
+    licence = _licence(revision.path / "README.md")
     common: dict[str, Any] = {
         "origin": "hub",
         "repo": revision.repo,
@@ -224,12 +224,12 @@ def _card(folder: Path) -> dict[str, Any]:
     card = (read_json(folder / "tinytales.json") or {}) if (folder / "tinytales.json").is_file() else {}
     measured = card.get("validation")
     measured = measured if isinstance(measured, dict) else {}
-    licence = card.get("license", card.get("licence"))
+    licence = card.get("license", card.get("licence")) or _licence(folder / "README.md")
     return {
         "val_loss": real(measured.get("nats_per_token")),
         "bits_per_byte": real(measured.get("bits_per_byte")),
         "step": whole(card.get("step")),
-    } | ({"licence": shown(licence, 60)} if isinstance(licence, str) else {})
+    } | ({"licence": shown(licence, 60)} if isinstance(licence, str) and licence else {})
 
 
 def _licence(card: Path) -> str:

@@ -164,3 +164,20 @@ async def test_a_gated_model_says_how_to_get_it(online: Hub, pane: Callable, unt
         await until(pilot, lambda: "conditions" in text())
         assert dialog.query_one("#do").disabled
         await press(pilot, "escape")
+
+
+async def test_what_has_moved_on_at_the_hub_is_marked(pane: Callable, until: Callable, places: Places, online: Hub) -> None:
+    places.download("some/tiny")  # at a commit that is not the Hub's
+    async with pane((120, 40)) as (pilot, text):
+        await until(pilot, lambda: "newer" in text())
+        assert pilot.app.screen.offline == ""
+        online.fault("some/tiny", status=503)
+        await press(pilot, "r")
+        await until(pilot, lambda: "no network" in text())
+        online.fault("some/tiny")
+
+
+async def test_offline_the_list_says_so(pane: Callable, until: Callable, places: Places) -> None:
+    places.download("some/other")
+    async with pane((120, 40)) as (pilot, text):
+        await until(pilot, lambda: "no network: cache only" in text())

@@ -174,7 +174,7 @@ async def test_what_cannot_be_opened_says_why(places: Places, pane: Callable, un
         assert "partial" in text()
         assert "refused" in text()
         await press(pilot, "slash", *"cut", "enter", "enter")
-        assert "is not whole" in toasts(pilot)
+        assert "Not all of cut/off is here" in toasts(pilot)
         await press(pilot, "escape", "slash", *"bad", "enter", "enter")
         assert "bad/one cannot be opened" in toasts(pilot)
         assert pilot.app.current_mode == "checkpoints"

@@ -109,7 +109,7 @@ def _remarks(entry: Entry, standing: bool, damaged: bool) -> list[Line]:
     if damaged:
         found.append(("warning", "Its files do not match their checksums: delete it and download it again."))
     if entry.partial:
-        found.append(("warning", f"It is not whole: {entry.partial}."))
+        found.append(("warning", f"Not all of it is here; missing: {entry.partial}."))
     if entry.newer:
         found.append(("good", f"The Hub has a newer version of it ({entry.newer[:8]})."))
     if entry.in_use:

@@ -75,10 +75,8 @@ class KeepingKeys:
         entry = self.list.highlighted
         if entry is None:
             return
-        if entry.facts.refused:
-            self.app.say(f"{shown(entry)} cannot be opened: {one_line(entry.facts.refused, 300)}", "warning")
-        elif entry.partial:
-            self.app.say(f"{shown(entry)} is not whole ({one_line(entry.partial, 200)}); download it again (3).", "warning")
+        if entry.obstacle:
+            self.app.say(one_line(entry.obstacle, 300), "warning")
         else:
             self.app.write_with(entry.source, shown(entry))
 

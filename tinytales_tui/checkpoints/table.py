@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tinytales_tui.text import one_line
+from tinytales_tui.text import both_ends, one_line
 
 T = TypeVar("T")
 FRONT = 2
@@ -210,7 +210,7 @@ class Table(ScrollView, Generic[T], can_focus=True):
     def _cells(self, text: Callable[[Column[T]], str]) -> list[str]:
         columns = self.columns
         first = max(1, self.room - FRONT - sum(column.width + GAP for column in columns[1:]))
-        cells = [_padded(text(columns[0]), first, True)]
+        cells = [_padded(both_ends(text(columns[0]), first), first, True)]
         return cells + [" " * GAP + _padded(text(column), column.width, column.left) for column in columns[1:]]
 
     def _tone(self, name: str) -> Style:

@@ -19,6 +19,7 @@ from tinytales_tui.checkpoints.trial.panel import Sample
 from tinytales_tui.checkpoints.trial.probe import OPENING, TOPIC, Attempt, Probe
 from tinytales_tui.chosen import chosen
 from tinytales_tui.engine_client import Deliver, EngineClient
+from tinytales_tui.text import one_line
 
 if TYPE_CHECKING:
     from tinytales_tui.checkpoints.screen import CheckpointsScreen
@@ -108,8 +109,8 @@ class TryingKeys:
         entry = self.list.highlighted
         if entry is None:
             return None
-        if trouble := entry.facts.refused or (f"{entry.name} is not whole: {entry.partial}." if entry.partial else ""):
-            self.app.say(trouble, "warning")
+        if entry.obstacle:
+            self.app.say(one_line(entry.obstacle, 300), "warning")
             return None
         return entry
 
