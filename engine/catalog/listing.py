@@ -21,9 +21,9 @@ from engine.catalog.holding import Held
 from engine.catalog.notes import Notes
 from engine.checkpoints.glance import folder_of
 from engine.checkpoints.readers.common import shown
-from engine.checkpoints.readers.kinds import USUAL
+from engine.checkpoints.readers.kinds import USUAL, may_hold_weights
 from engine.growing_files import read_json
-from engine.hub.cache import Cache, CachedFile, Partial, Revision, is_weights, missing_of, scan
+from engine.hub.cache import Cache, CachedFile, Partial, Revision, missing_of, scan
 from engine.run_status import read_status, real, whole
 from engine.run_view import RunView, list_runs
 
@@ -137,20 +137,20 @@ def lone_weights(names: list[str]) -> list[str]:
     """
     if any(name in USUAL or name == "tinytales.json" for name in names):
         return []
-    found = sorted(name for name in names if is_weights(name))
+    found = sorted(name for name in names if may_hold_weights(name))
     return [] if len(found) == 1 and "/" not in found[0] else found[:MOST_LONE_FILES]
 
 
 def _goes_with(name: str, weights: str) -> bool:
     """Whether a file lies beside a file of weights and belongs to it, as a vocabulary or a config does."""
-    return name.rpartition("/")[0] == weights.rpartition("/")[0] and not is_weights(name)
+    return name.rpartition("/")[0] == weights.rpartition("/")[0] and not may_hold_weights(name)
 
 
 def _unread(files: tuple[CachedFile, ...] | list[CachedFile], path: Path, facts: FactsCache) -> Facts:
     """The facts, with the time of last reading put back: looking at a header is no use of a model."""
     known = facts.of(path)
     for file in files:
-        if is_weights(file.name):
+        if may_hold_weights(file.name):
             with contextlib.suppress(OSError):
                 now = file.blob.stat()
                 if now.st_atime > file.read and now.st_mtime == file.modified:
@@ -177,7 +177,7 @@ def _of_added(folder: Path, facts: FactsCache) -> Iterator[Entry]:
     if not (folder / "tinytales.json").is_file() and (folder / "checkpoints" / "best" / "tinytales.json").is_file():
         path = folder / "checkpoints" / "best"
     names = [name for name, _ in _files(path)]
-    if "tinytales.json" not in names and not any(is_weights(name) for name in names):
+    if "tinytales.json" not in names and not any(may_hold_weights(name) for name in names):
         return
     lone = lone_weights(names)
     if not lone:
@@ -203,7 +203,7 @@ def _of_added(folder: Path, facts: FactsCache) -> Iterator[Entry]:
 def _of_folder(key: str, source: str, name: str, origin: Any, folder: Path, facts: FactsCache) -> Entry:
     """A folder that is one checkpoint."""
     files = [(name, stat) for name, stat in _files(folder)]
-    weights = [stat for name, stat in files if is_weights(name)]
+    weights = [stat for name, stat in files if may_hold_weights(name)]
     return Entry(
         key,
         source,

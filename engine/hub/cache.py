@@ -102,7 +102,7 @@ def cache_folder() -> Path:
     """Where huggingface_hub keeps its cache: HF_HUB_CACHE, HF_HOME, or the usual place."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE).expanduser()
+    return Path(constants.HF_HUB_CACHE).expanduser().absolute()
 
 
 def scan(cache: Path | None = None) -> Cache:
@@ -131,7 +131,7 @@ def scan(cache: Path | None = None) -> Cache:
 
 def missing_of(names: set[str], folder: Path) -> tuple[str, ...]:
     """What a checkpoint's files lack, each in a few words: the weights, or shards that the index among them names."""
-    weights = [name for name in names if is_weights(name)]
+    weights = [name for name in names if may_hold_weights(name)]
     indexes = [name for name in sorted(names) if name.endswith((".safetensors.index.json", ".bin.index.json"))]
     whole = {"model.safetensors", "pytorch_model.bin"} & names
     if not whole and indexes:
@@ -139,11 +139,6 @@ def missing_of(names: set[str], folder: Path) -> tuple[str, ...]:
         if lacking:
             return (f"{len(lacking)} of its files of weights ({shown(lacking[0], 60)}{' …' if len(lacking) > 1 else ''})",)
     return () if weights else ("weights",)
-
-
-def is_weights(name: str) -> bool:
-    """Whether a file is called as weights are."""
-    return may_hold_weights(name.rpartition("/")[2])
 
 
 class _Look:
@@ -231,7 +226,7 @@ class _Look:
             files.append(CachedFile(name, stat.st_size, Path(blob), stat.st_mtime, stat.st_atime))
         names = {file.name for file in files}
         missing = (*(f"the bytes of {shown(name, 60)}" for name in broken[:1]), *missing_of(names, Path(snapshot.path)))
-        weights = [file for file in files if is_weights(file.name)] or files
+        weights = [file for file in files if may_hold_weights(file.name)] or files
         self.revisions.append(
             Revision(
                 repo,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
+from engine.hub.cache import cache_folder
 from engine.hub.failures import failure_of, plain, told
 from engine.hub.needed import RemoteFile, missing_shards, needed, weights
-from engine.hub.planning import cache_folder, refuse_odd_revision, storage
+from engine.hub.planning import refuse_odd_revision, storage
 from engine.hub.worker_process import WorkerProcess
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

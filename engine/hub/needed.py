@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from engine.checkpoints.readers.kinds import may_hold_weights
 from engine.errors import CheckpointError, UsageError
 from engine.hub.failures import plain
 
@@ -35,11 +36,6 @@ class SeveralModels(UsageError):
         super().__init__(f"{repo} holds several models ({_listed(names)}); {_by_name(repo, names[0])}.")
 
 
-_PICKLES = (".pt", ".pth", ".bin")
-_NOT_WEIGHTS = re.compile(
-    r"tok(enizer)?[\w-]*|training_args|optimizer.*|scheduler.*|scaler.*|rng_state.*|trainer_state|random_states.*"
-)
-"""Stems of files that end as weights do and hold a vocabulary or the state of a training run."""
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<ending>\.\w+)")
 _EPOCH = re.compile(r"(?P<stem>.*epoch[_-]?)(?P<epoch>\d{1,9})\.\w+")
 _ALWAYS = ("config*.json", "*_config.json", "special_tokens_map.json", "added_tokens.json", "tinytales.json", "README.md")
@@ -70,10 +66,10 @@ def weights(files: Iterable[RemoteFile], *, repo: str = "owner/name") -> list[Re
         models = _models(file for file in root if file.name.endswith(ending) and (ending != ".bin" or _pytorch(file.name)))
         if models:
             return _one(models, usual, repo)
-    models = _models(file for file in root if is_weights(file.name))
+    models = _models(file for file in root if may_hold_weights(file.name))
     if models:
         return _one(models, "", repo)
-    below = [file.name for file in files if is_weights(file.name)]
+    below = [file.name for file in files if may_hold_weights(file.name)]
     if len(below) > 1:
         raise SeveralModels(below, repo)
     if below:
@@ -83,12 +79,6 @@ def weights(files: Iterable[RemoteFile], *, repo: str = "owner/name") -> list[Re
     raise CheckpointError(
         f"{repo} on the Hub holds no weights that can be read{only}; choose one with .safetensors, .pt, .pth or .bin files."
     )
-
-
-def is_weights(name: str) -> bool:
-    """Whether a file of that name can hold weights that are read here."""
-    stem, dot, ending = name.rpartition("/")[2].rpartition(".")
-    return dot + ending in (".safetensors", *_PICKLES) and not _NOT_WEIGHTS.fullmatch(stem)
 
 
 def missing_shards(names: Iterable[str]) -> list[str]:
@@ -111,7 +101,7 @@ def _models(files: Iterable[RemoteFile]) -> dict[str, list[RemoteFile]]:
     """The models among files of weights: each file is one, and all shards of one are one."""
     models: dict[str, list[RemoteFile]] = {}
     for file in files:
-        if not is_weights(file.name):
+        if not may_hold_weights(file.name):
             continue
         shard = _SHARD.fullmatch(file.name)
         whole = shard["stem"] + shard["ending"] if shard else file.name
@@ -137,7 +127,7 @@ def _by_hand(files: Sequence[RemoteFile], pattern: str, repo: str) -> list[Remot
     exact = [file for file in files if file.name == pattern]
     found = exact or [file for file in files if fnmatch.fnmatchcase(file.name, pattern)]
     if not found:
-        names = [file.name for file in files if is_weights(file.name)] or [file.name for file in files]
+        names = [file.name for file in files if may_hold_weights(file.name)] or [file.name for file in files]
         raise UsageError(
             f"{repo} on the Hub has no file {plain(pattern)}; {f'it has {_listed(names)}' if names else 'it is empty'}."
         )

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.errors import CheckpointError, TinyTalesError, UsageError
+from engine.hub.cache import cache_folder
 from engine.hub.failures import plain, told
 from engine.hub.needed import RemoteFile, needed
 
@@ -136,13 +137,6 @@ def refuse_odd_revision(revision: str | None) -> None:
     )
     if odd:
         raise UsageError(f"{plain(revision or '') or 'An empty name'} is no revision; name a branch, a tag or a commit.")
-
-
-def cache_folder() -> Path:
-    """huggingface_hub's folder of repositories, as HF_HUB_CACHE and HF_HOME say."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser().absolute()
 
 
 def storage(cache: Path, repo: str) -> Path:

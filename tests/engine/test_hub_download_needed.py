@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from engine.checkpoints.readers.kinds import may_hold_weights
 from engine.errors import CheckpointError, UsageError
-from engine.hub.needed import RemoteFile, SeveralModels, is_weights, missing_shards, needed
+from engine.hub.needed import RemoteFile, SeveralModels, missing_shards, needed
 
 
 def chosen(names: str, pattern: str | None = None) -> list[str]:
@@ -72,9 +73,9 @@ def test_what_fits_nothing_is_said() -> None:
 
 
 def test_files_of_a_training_run_are_no_weights() -> None:
-    assert [is_weights(name) for name in ("a.pt", "deep/model.safetensors", "ckpt.pth", "stories15M.bin")] == [True] * 4
+    assert [may_hold_weights(name) for name in ("a.pt", "deep/model.safetensors", "ckpt.pth", "stories15M.bin")] == [True] * 4
     others = ("optimizer.pt", "deep/rng_state_0.pth", "training_args.bin", "tok512.bin", "tokenizer.model", "a.txt", "pt")
-    assert not any(is_weights(name) for name in others)
+    assert not any(may_hold_weights(name) for name in others)
 
 
 def test_shards_that_are_missing_are_named() -> None:

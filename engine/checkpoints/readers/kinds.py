@@ -19,7 +19,9 @@ Kind = Literal["safetensors", "pickled", "llama2c"]
 USUAL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What a Hub folder calls its weights, the surest first."""
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
-_NO_WEIGHTS = re.compile(r"(tok(enizer)?\d*|training_args|optimizer|scheduler|scaler|rng_state.*)\.(bin|pt|pth)")
+_NO_WEIGHTS = re.compile(
+    r"(tok(enizer)?[\w-]*|training_args|optimizer.*|scheduler.*|scaler.*|rng_state.*|trainer_state|random_states.*)\.\w+"
+)
 """Files with such an ending that hold a vocabulary or the state of a training run."""
 _EPOCH = re.compile(r"(?P<stem>.*epoch[_-]?)(?P<epoch>\d{1,9})\.(pt|pth|safetensors)")
 
@@ -40,7 +42,8 @@ def chosen_file(path: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def may_hold_weights(name: str) -> bool:
-    """Whether a file is called as weights are, and not as a vocabulary or the state of a training run."""
+    """Whether a file (`name` may have folders before it) is called as weights are, and not as a vocabulary or a training state."""
+    name = name.rpartition("/")[2]
     return name.endswith(_ENDINGS) and not name.startswith(".") and not _NO_WEIGHTS.fullmatch(name)
 
 
