@@ -14,7 +14,8 @@ import signal
 import sys
 import threading
 import time
-from typing import BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
 from engine.protocol import (
@@ -38,28 +39,64 @@ from engine.protocol import (
 from engine.settings import SAMPLING_PRESETS
 from engine.version import __version__
 
+if TYPE_CHECKING:
+    from engine.checkpoints.native import Checkpoint
+
+
+class Holder:
+    """The checkpoint of one worker, or the one that several share; whoever works with it has `turn`."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self._asked: tuple[object, ...] | None = None
+        self._held: tuple[Any, CheckpointInfo] | None = None
+        self.info: CheckpointInfo | None = None
+
+    def load(self, command: Load) -> tuple[Any, CheckpointInfo]:
+        """The checkpoint that is asked for, read only where it is not the one that is held; the one before stays if it cannot be."""
+        from engine.checkpoints import load_checkpoint
+        from engine.devices import use_threads
+
+        asked = (command.source, command.device, command.precision, command.choices, _stamp(command.source))
+        if self._held is None or asked != self._asked:
+            checkpoint = load_checkpoint(
+                command.source, device=command.device, precision=command.precision, choices=command.choices
+            )
+            self._asked, self._held = asked, (checkpoint, info_of(checkpoint))
+            self.info = self._held[1]
+        use_threads(command.threads, self._held[0].network.parameter_count())
+        return self._held
+
 
 class Worker:
     """Carries out commands one after the other; cancels and the end of the input are noticed in between."""
 
-    def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
+    def __init__(self, commands: BinaryIO, events: BinaryIO, holder: Holder | None = None) -> None:
+        """With a `holder` that others share, the end of the input ends this worker and not the process."""
         self._commands, self._events = commands, events
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._writing = threading.Lock()
+        self._holder = holder or Holder()
+        self._alone = holder is None
+        self._gone = False
         self._checkpoint = None
-        self._info: CheckpointInfo | None = None
+        self._threads: int | None = None
         self._generating: int | None = None
 
     def run(self) -> None:
         """Serve until `Quit` or the end of the input."""
         self.send(Hello(PROTOCOL, __version__, os.getpid()))
         threading.Thread(target=self._read, daemon=True).start()
-        with contextlib.suppress(Exception):  # a torch that is broken is told in answer to the first command that needs it
-            import engine.checkpoints  # noqa: F401  # torch takes a second: import it while the first command is on its way
-
+        if self._alone:
+            self._import_torch()
         while not isinstance(command := self._queue.get(), Quit):
             self._carry_out(command)
+
+    @staticmethod
+    def _import_torch() -> None:
+        with contextlib.suppress(Exception):  # a torch that is broken is told in answer to the first command that needs it
+            import engine.checkpoints  # noqa: F401  # torch takes a second: import it while the first command is on its way
 
     def send(self, event: Event) -> None:
         with self._writing:
@@ -70,8 +107,13 @@ class Worker:
         try:
             for line in self._commands:
                 self._hear(line)
+        except (OSError, ValueError):  # the connection was cut
+            pass
         finally:
-            os._exit(0)  # nobody is listening any more; a generation under way has no one to write for
+            if self._alone:
+                os._exit(0)  # nobody is listening any more; a generation under way has no one to write for
+            self._gone = True
+            self._queue.put(Quit())
 
     def _hear(self, line: bytes) -> None:
         try:
@@ -82,7 +124,7 @@ class Worker:
         if isinstance(command, Cancel):
             self._cancelled.add(command.id)
         elif isinstance(command, Status):
-            self.send(StatusReport(command.id, self._info, self._generating, _memory()))
+            self.send(StatusReport(command.id, self._holder.info, self._generating, _memory()))
         else:
             self._queue.put(command)
 
@@ -103,41 +145,61 @@ class Worker:
             self.send(Failed(command.id, _fault(error)))  # type: ignore[union-attr]
 
     def _load(self, command: Load) -> None:
-        from engine.checkpoints import load_checkpoint
-        from engine.devices import use_threads
-
         begun = time.perf_counter()
         self.send(Loading(command.id, f"loading {command.source or 'the story model'}"))
-        checkpoint = load_checkpoint(command.source, device=command.device, precision=command.precision, choices=command.choices)
-        use_threads(command.threads, checkpoint.network.parameter_count())
-        self._checkpoint = checkpoint
-        self._info = CheckpointInfo(
-            name=checkpoint.name,
-            source=checkpoint.source,
-            family=checkpoint.family,
-            parameters=checkpoint.network.parameter_count(),
-            context=checkpoint.config.context,
-            tokenizer=checkpoint.tokenizer.name,
-            prompt_style=checkpoint.prompt_style.name,
-            device=checkpoint.device,
-            precision=checkpoint.precision,
-            sampling=checkpoint.sampling or SAMPLING_PRESETS["balanced"],
-            warnings=tuple(checkpoint.warnings),
-        )
-        self.send(Loaded(command.id, self._info, round(time.perf_counter() - begun, 3)))
+        with self._holder.turn:
+            self._checkpoint, info = self._holder.load(command)
+        self._threads = command.threads
+        self.send(Loaded(command.id, info, round(time.perf_counter() - begun, 3)))
 
     def _generate(self, command: Generate) -> None:
+        from engine.devices import use_threads
         from engine.generation import generate
 
         if self._checkpoint is None:
             raise UsageError("No checkpoint is loaded yet.")
         self._generating = command.id
         try:
-            for event in generate(self._checkpoint, command.request, lambda: command.id in self._cancelled, command.id):
-                self.send(event)
+            with self._holder.turn:
+                use_threads(self._threads, self._checkpoint.network.parameter_count())
+                for event in generate(self._checkpoint, command.request, lambda: self._is_cancelled(command.id), command.id):
+                    self.send(event)
         finally:
             self._generating = None
             self._cancelled.discard(command.id)
+
+    def _is_cancelled(self, number: int) -> bool:
+        return self._gone or number in self._cancelled
+
+
+def info_of(checkpoint: Checkpoint) -> CheckpointInfo:
+    """What a person wants to know of a checkpoint that was loaded."""
+    return CheckpointInfo(
+        name=checkpoint.name,
+        source=checkpoint.source,
+        family=checkpoint.family,
+        parameters=checkpoint.network.parameter_count(),
+        context=checkpoint.config.context,
+        tokenizer=checkpoint.tokenizer.name,
+        prompt_style=checkpoint.prompt_style.name,
+        device=checkpoint.device,
+        precision=checkpoint.precision,
+        sampling=checkpoint.sampling or SAMPLING_PRESETS["balanced"],
+        warnings=tuple(checkpoint.warnings),
+    )
+
+
+def _stamp(source: str | None) -> object:
+    """When the files of a checkpoint were last changed, so that one that was written anew is read anew."""
+    if source is None:
+        return None
+    found = []
+    with contextlib.suppress(OSError):
+        folder = Path(source)
+        for path in [folder, *sorted(folder.iterdir())] if folder.is_dir() else [folder]:
+            stat = path.stat()
+            found.append((path.name, stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
 
 
 def _kind(error: TinyTalesError) -> str:

@@ -29,7 +29,7 @@ from textual.signal import Signal
 from engine import protocol
 from engine.errors import UsageError
 from tinytales_tui import clipboard, paths, settings
-from tinytales_tui.chosen import SHIPPED, chosen, end_use, remember_use
+from tinytales_tui.chosen import SHIPPED, absolute, chosen, end_use, remember_use
 from tinytales_tui.engine_client import ClientEvent, EngineClient, EngineUnavailable
 from tinytales_tui.options import AppOptions
 from tinytales_tui.theme import DARK, THEMES
@@ -121,10 +121,16 @@ class TinyTalesApp(App[None]):
         self.engine = EngineClient(
             self.engine_events.publish,
             protocol.Load(
-                0, self._chosen.source, self.options.device, self.options.precision, self.options.threads, self._chosen.choices
+                0,
+                absolute(self._chosen.source),
+                self.options.device,
+                self.options.precision,
+                self.options.threads,
+                self._chosen.choices,
             ),
             command=self.options.worker_command,
             log=paths.worker_log(),
+            warm=paths.warm_socket() if self.options.warm else None,
             interval=0.1 if self.low_bandwidth else 0.05,
         )
         self._settings_saved = self.ui
@@ -270,7 +276,7 @@ class TinyTalesApp(App[None]):
         async def load() -> None:
             self.say(f"Writing with {words}.")
             with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
-                await self.engine.hold(which.source, which.choices)
+                await self.engine.hold(absolute(which.source), which.choices)
 
         self.run_worker(load(), group="engine")
 
@@ -278,7 +284,7 @@ class TinyTalesApp(App[None]):
         """Load the checkpoint that is held once more, since something else was chosen about it."""
         which = chosen(self.engine.load.source or SHIPPED)
         with contextlib.suppress(EngineUnavailable):  # the event that comes with it is shown
-            await self.engine.hold(which.source, which.choices)
+            await self.engine.hold(absolute(which.source), which.choices)
 
     def asked_in_write(self) -> Asked:
         """What stands in the fields of the Write pane; nothing where it was never opened."""

@@ -1,7 +1,7 @@
 """Batch mode: `tinytales-tui --prompt TEXT` writes stories to standard output and ends.
 
-Standard output is data, standard error is narration, exit codes are an interface. The engine runs in this process; Textual is never
-imported. On a terminal a single story streams token by token.
+Standard output is data, standard error is narration, exit codes are an interface. The engine runs in this process, or is one that
+was left running; Textual is never imported. On a terminal a single story streams token by token.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
+from engine.protocol import CheckpointInfo, Event, Finished, Load, Started, Token
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
-from tinytales_tui.chosen import chosen, remember_use
+from tinytales_tui.chosen import Chosen, absolute, chosen, remember_use
 from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
-from tinytales_tui.paths import reason
+from tinytales_tui.paths import reason, warm_socket
 from tinytales_tui.report import INTERRUPTED
 from tinytales_tui.story import StoryRecord
 from tinytales_tui.text import safe_text
 
 if TYPE_CHECKING:
-    from engine.checkpoints import Checkpoint
+    from engine.warm.client import Connection
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,26 @@ class BatchOptions:
     json_lines: bool = False
     output: Path | None = None
     quiet: bool = False
+    warm: bool = True
+    """Use an engine that was left running."""
 
 
 def run_batch(options: BatchOptions) -> int:
     """Write what the options ask for and return the exit code; raises `TinyTalesError` or OSError for what the caller reports."""
     asked = _check(options)
     say = quiet if options.quiet else note
-    from engine.checkpoints import load_checkpoint
-    from engine.devices import use_threads
-
     which = chosen(options.checkpoint, options.choices)
     if which.standing:
         say(
             f"checkpoint: {which.source} (`tinytales-tui checkpoints use default` goes back to the one that comes with the program)"
         )
-    checkpoint = load_checkpoint(which.source, device=options.device, precision=options.precision, choices=which.choices)
+    engine = _engine(options, which)
+    checkpoint = engine.checkpoint
     remember_use(checkpoint.source)
-    use_threads(options.threads, checkpoint.network.parameter_count())
     for warning in checkpoint.warnings:
         say(warning)
     ending = _ending(options, checkpoint, say)
-    writer = _Writer(options, checkpoint, say)
+    writer = _Writer(options, engine, say)
     with Interrupt(gentle=False) as interrupt:
         for prompt in _prompts(options.prompt):
             request = dataclasses.replace(asked, topic=prompt, ending=ending, sampling=writer.sampling)  # type: ignore[arg-type]
@@ -89,6 +89,52 @@ def run_batch(options: BatchOptions) -> int:
     else:
         writer.close()
     return INTERRUPTED if interrupt.came else 0
+
+
+class _Engine(Protocol):
+    """Whatever writes: this process, or an engine that was left running."""
+
+    checkpoint: CheckpointInfo
+
+    def events(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Event]:
+        """As `engine.generate`."""
+
+
+class _Here:
+    """The engine in this process."""
+
+    def __init__(self, load: Load) -> None:
+        from engine.worker import Holder
+
+        self._held, self.checkpoint = Holder().load(load)
+
+    def events(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Event]:
+        from engine.generation import generate
+
+        return generate(self._held, request, cancelled=cancelled)
+
+
+class _Warm:
+    """One that was left running; torch is never imported here."""
+
+    def __init__(self, connection: Connection, load: Load) -> None:
+        self._connection = connection
+        self.checkpoint = connection.load(load).checkpoint
+
+    def events(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Event]:
+        return self._connection.generate(request, cancelled)
+
+
+def _engine(options: BatchOptions, which: Chosen) -> _Engine:
+    """The engine that waits, if there is one and it is wanted; else one of our own."""
+    load = Load(0, which.source, options.device, options.precision, options.threads, which.choices)
+    socket = warm_socket() if options.warm else None
+    if socket is not None and socket.exists():
+        from engine.warm.client import connect
+
+        if connection := connect(socket):
+            return _Warm(connection, dataclasses.replace(load, source=absolute(which.source)))
+    return _Here(load)
 
 
 def _check(options: BatchOptions) -> GenerationRequest:
@@ -128,10 +174,10 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"--output {path} cannot be written: {reason(error)}.") from error
 
 
-def _ending(options: BatchOptions, checkpoint: Checkpoint, say: Any) -> str | None:
+def _ending(options: BatchOptions, checkpoint: CheckpointInfo, say: Any) -> str | None:
     if options.ending is not None:
         return None if options.ending == "none" else options.ending
-    if checkpoint.prompt_style.name != "plain":
+    if checkpoint.prompt_style != "plain":
         say("ending: happy (choose with --ending happy, sad or none)")
         return "happy"
     say("this model knows no endings: the text is continued as it stands")
@@ -151,9 +197,9 @@ def _prompts(prompt: str) -> Iterator[str]:
 class _Writer:
     """Takes requests, runs them, and puts the stories where they belong."""
 
-    def __init__(self, options: BatchOptions, checkpoint: Checkpoint, say: Any) -> None:
-        self.options, self.checkpoint, self.say = options, checkpoint, say
-        base = SAMPLING_PRESETS[options.preset] if options.preset else checkpoint.sampling or SAMPLING_PRESETS["balanced"]
+    def __init__(self, options: BatchOptions, engine: _Engine, say: Any) -> None:
+        self.options, self.engine, self.say = options, engine, say
+        base = SAMPLING_PRESETS[options.preset] if options.preset else engine.checkpoint.sampling
         self.sampling = base.with_changes(**options.sampling)
         self.streams = sys.stdout.isatty() and not (options.json_lines or options.output or options.tidy)
         self.written = 0
@@ -161,13 +207,10 @@ class _Writer:
 
     def write(self, request: GenerationRequest, interrupt: Interrupt) -> None:
         """Generate the stories of a request and put each out in order, as soon as it and those before it are whole."""
-        from engine.generation import generate
-        from engine.protocol import Finished, Started, Token
-
         texts: list[list[str]] = [[] for _ in range(request.count)]
         ended: dict[int, Finished] = {}
         nearest = 0  # the story whose turn it is
-        for event in generate(self.checkpoint, request, cancelled=lambda: interrupt.came):
+        for event in self.engine.events(request, lambda: interrupt.came):
             if isinstance(event, Started):
                 if self.streams:
                     self._begin(request)
@@ -213,7 +256,7 @@ class _Writer:
             tokens=end.tokens,
             stop_reason=end.reason,
             seed=end.seed,
-            checkpoint=self.checkpoint.source,
+            checkpoint=self.engine.checkpoint.source,
             sampling=request.sampling.to_json() | {"seed": end.seed},
             words=request.words,
             features=request.features,

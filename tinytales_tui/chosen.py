@@ -6,7 +6,9 @@ Knows no Textual and no torch.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.catalog.notes import Notes
 from engine.checkpoints.choices import Choices
@@ -34,6 +36,14 @@ def chosen(source: str | None, given: Choices | None = None) -> Chosen:
     named = notes.standing if standing else source
     kept = choices_of(notes, named or SHIPPED)
     return Chosen(None if named == SHIPPED else named, (given or Choices()).over(kept), standing)
+
+
+def absolute(source: str | None) -> str | None:
+    """A path as it is found from any folder; anything else as it is."""
+    if source is None:
+        return None
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
+    return str(path.absolute()) if path.exists() else source
 
 
 def choices_of(notes: Notes, source: str) -> Choices:

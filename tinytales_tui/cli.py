@@ -21,6 +21,7 @@ from tinytales_tui.checkpoints_commands import app as checkpoints_app
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
+from tinytales_tui.warm_command import app as warm_app
 from tinytales_tui.watch_commands import watch
 
 app = typer.Typer(
@@ -34,10 +35,11 @@ app = typer.Typer(
 app.add_typer(runs_app)
 app.add_typer(data_app)
 app.add_typer(checkpoints_app)
+app.add_typer(warm_app)
 app.command()(watch)
 
 _CHOICES = {"--prompt-style", "--tokenizer", "--end-id", "--begin-id"}
-_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads"} | _CHOICES
+_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads", "--warm"} | _CHOICES
 _APP_OPTIONS = _ENGINE_OPTIONS | {"--engine", "--theme", "--ascii", "--low-bandwidth", "--mouse"}
 
 
@@ -80,6 +82,7 @@ def start(
     precision: story_options.Precision = "auto",
     threads: story_options.Threads = None,
     engine: story_options.Engine = None,
+    warm: story_options.Warm = True,
     prompt_style: story_options.PromptStyle = None,
     tokenizer: story_options.Tokenizer = None,
     end_id: story_options.EndId = None,
@@ -108,7 +111,7 @@ def start(
     if prompt is None:
         if alone := [option for option in given if option not in _APP_OPTIONS]:
             raise UsageError(f"{alone[0]} belongs to --prompt; say what the story is about, as in --prompt 'a brave knight'.")
-        _open_app(checkpoint, choices, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
+        _open_app(checkpoint, choices, warm, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
         return
     if unused := [option for option in given if option in _APP_OPTIONS - _ENGINE_OPTIONS]:
         raise UsageError(f"{unused[0]} belongs to the app and has no meaning beside --prompt.")
@@ -139,6 +142,7 @@ def start(
         json_lines=json_lines,
         output=output,
         quiet=quiet,
+        warm=warm,
     )
     raise typer.Exit(run_batch(options))
 
@@ -146,6 +150,7 @@ def start(
 def _open_app(
     checkpoint: str | None,
     choices: Choices,
+    warm: bool,
     device: str | None,
     precision: str,
     threads: int | None,
@@ -163,6 +168,7 @@ def _open_app(
     options = AppOptions(
         checkpoint=checkpoint,
         choices=choices,
+        warm=warm,
         device=device,
         precision=precision,
         threads=threads,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import importlib.util
 import itertools
 import os
 import signal
@@ -26,6 +25,7 @@ from engine import protocol
 from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
 from engine.settings import GenerationRequest
+from tinytales_tui.engine_start import command_line
 
 LINES_BEFORE_HELLO = 200
 """Greetings of a remote shell that are passed over before the worker's first message."""
@@ -69,7 +69,7 @@ class EngineClient:
     """One worker, held for as long as the app runs.
 
     `deliver` gets batches of events in the order they came: the worker's own, with `Written` for its tokens, and `WorkerLost`.
-    `load` says which checkpoint to hold (its id is filled in here).
+    `load` says which checkpoint to hold (its id is filled in here). `warm` is the socket of an engine that may have been left running.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class EngineClient:
         *,
         command: Sequence[str] = (),
         log: Path | None = None,
+        warm: Path | None = None,
         interval: float = 0.05,
     ) -> None:
         self.interval = interval
@@ -86,6 +87,7 @@ class EngineClient:
         self._deliver = deliver
         self._command = list(command)
         self._log_path = log
+        self._warm = warm
         self._ids = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -196,7 +198,7 @@ class EngineClient:
     # Starting
 
     async def _start(self) -> None:
-        command, environment = self._command_line()
+        command, environment = command_line(self._command, self._warm)
         self._last_words = ""
         loop = asyncio.get_running_loop()
         self._hello = loop.create_future()
@@ -217,18 +219,6 @@ class EngineClient:
             raise EngineUnavailable(message) from error
         self._reader = asyncio.create_task(self._read(self._process), name="engine-reader")
         await self._hello
-
-    def _command_line(self) -> tuple[list[str], dict[str, str]]:
-        environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
-        if self._command:
-            return self._command, environment
-        # -P: a folder that happens to be called `engine` where the person stands must not be run. Where the package is used
-        # from a source folder and not installed, that folder has to be named.
-        spec = importlib.util.find_spec("engine")
-        root = Path(spec.origin).parent.parent if spec and spec.origin else None
-        if root and root.name not in ("site-packages", "dist-packages"):
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH", "")]))
-        return [sys.executable, "-P", "-m", "engine.worker"], environment
 
     async def _send(self, command: protocol.Command) -> None:
         process = self._process

@@ -70,6 +70,13 @@ def worker_log() -> Path:
     return logs_folder() / "worker.log"
 
 
+def warm_socket() -> Path | None:
+    """Where an engine that was left running listens; None where the system has no such sockets."""
+    from engine.warm import place
+
+    return place.socket_path(data_folder()) if place.available() else None
+
+
 def last_copy_file() -> Path:
     """The text that was last copied, for terminals that let no program near their clipboard."""
     return data_folder() / "last_copy.txt"

@@ -134,6 +134,12 @@ Engine = Annotated[
         rich_help_panel=_ENGINE,
     ),
 ]
+Warm = Annotated[
+    bool,
+    typer.Option(
+        "--warm/--no-warm", help="Use the engine that `engine start` left running, where one is.", rich_help_panel=_ENGINE
+    ),
+]
 Words = Annotated[
     str | None,
     typer.Option(
