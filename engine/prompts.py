@@ -67,6 +67,8 @@ def prompt_text(request: GenerationRequest, style: PromptStyle) -> str:
         raise UsageError(
             "Words, features and a sentence can only be asked of a TinyStories-Instruct checkpoint, which this is not."
         )
+    if request.has_fields and request.ending is None:
+        raise UsageError("Words, features and a sentence are asked of a story with an ending; ask for happy or sad.")
     if request.ending is None:
         return request.opening or request.topic
     if style.name == "plain":

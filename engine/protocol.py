@@ -119,6 +119,10 @@ class CheckpointInfo:
     sampling: SamplingSettings
     """What reads best with this checkpoint: its own recommendation, else the balanced preset."""
     warnings: tuple[str, ...] = ()
+    path: str = ""
+    """The folder or the file that was opened, on the worker's machine."""
+    choices: Choices | None = None
+    """What a person wanted to be otherwise than its files say."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +254,7 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
         info = data["checkpoint"]
         info["sampling"] = SamplingSettings.from_json(info.get("sampling"))
         info["warnings"] = tuple(info.get("warnings", ()))
+        info["choices"] = Choices.from_json(info["choices"]) if info.get("choices") is not None else None
         data["checkpoint"] = CheckpointInfo(**info)
     for name in ("id", "story"):
         if name in data and type(data[name]) is not int:

@@ -297,8 +297,6 @@ class GenerationRequest(JsonRoundTrip):
         if type(self.count) is not int or not 1 <= self.count <= 64:
             raise UsageError(f"The number of stories at once must lie between 1 and 64, and {self.count} does not.")
         self._check_fields()
-        if self.has_fields and self.ending is None:
-            raise UsageError("Words, features and a sentence are asked of a story with an ending; ask for happy or sad.")
         if not (self.topic.strip() or self.opening.strip() or self.has_fields):
             raise UsageError("There is nothing to write about: give a topic, or words to begin with.")
         if self.ending is not None and not (self.topic.strip() or self.has_fields):
@@ -310,8 +308,8 @@ class GenerationRequest(JsonRoundTrip):
         return bool(self.words or self.features or self.sentence.strip())
 
     def _check_fields(self) -> None:
-        texts = [*self.words, *self.features, self.sentence] if isinstance(self.words, tuple) else [None]
-        if not all(isinstance(text, str) for text in texts):
+        lists = isinstance(self.words, tuple) and isinstance(self.features, tuple)
+        if not lists or not all(isinstance(text, str) for text in (*self.words, *self.features, self.sentence)):
             raise UsageError("The words, the features and the sentence of a request are texts.")
         for feature in self.features:
             if feature not in STORY_FEATURES:

@@ -40,6 +40,7 @@ from engine.settings import SAMPLING_PRESETS
 from engine.version import __version__
 
 if TYPE_CHECKING:
+    from engine.checkpoints.choices import Choices
     from engine.checkpoints.native import Checkpoint
 
 
@@ -62,7 +63,7 @@ class Holder:
             checkpoint = load_checkpoint(
                 command.source, device=command.device, precision=command.precision, choices=command.choices
             )
-            self._asked, self._held = asked, (checkpoint, info_of(checkpoint))
+            self._asked, self._held = asked, (checkpoint, info_of(checkpoint, command.choices or None))
             self.info = self._held[1]
         use_threads(command.threads, self._held[0].network.parameter_count())
         return self._held
@@ -172,7 +173,7 @@ class Worker:
         return self._gone or number in self._cancelled
 
 
-def info_of(checkpoint: Checkpoint) -> CheckpointInfo:
+def info_of(checkpoint: Checkpoint, choices: Choices | None) -> CheckpointInfo:
     """What a person wants to know of a checkpoint that was loaded."""
     return CheckpointInfo(
         name=checkpoint.name,
@@ -186,6 +187,8 @@ def info_of(checkpoint: Checkpoint) -> CheckpointInfo:
         precision=checkpoint.precision,
         sampling=checkpoint.sampling or SAMPLING_PRESETS["balanced"],
         warnings=tuple(checkpoint.warnings),
+        path=str(checkpoint.path or ""),
+        choices=choices,
     )
 
 

@@ -32,6 +32,7 @@ from tinytales_tui import clipboard, paths, settings
 from tinytales_tui.chosen import SHIPPED, absolute, chosen, end_use, remember_use
 from tinytales_tui.engine_client import ClientEvent, EngineClient, EngineUnavailable
 from tinytales_tui.options import AppOptions
+from tinytales_tui.text import one_line
 from tinytales_tui.theme import DARK, THEMES
 from tinytales_tui.widgets.plain_filters import AsciiFilter
 from tinytales_tui.write.asking import Asked
@@ -170,14 +171,14 @@ class TinyTalesApp(App[None]):
                 if self._chosen.standing and self.engine.pid is not None:
                     self.say(f"{self._chosen.source} cannot be opened, so the model of the program writes. {error}", "warning")
                     with contextlib.suppress(EngineUnavailable):
-                        await self.engine.hold(None)
+                        await self.engine.hold(None, chosen(SHIPPED).choices)
 
         self.run_worker(start(), group="engine")
 
     def _on_engine(self, batch: list[ClientEvent]) -> None:
         for event in batch:
             if isinstance(event, protocol.Loaded):
-                threading.Thread(target=remember_use, args=(event.checkpoint.source, "the Write pane"), daemon=True).start()
+                threading.Thread(target=remember_use, args=(event.checkpoint, "the Write pane"), daemon=True).start()
 
     def _let_collector_go(self) -> None:
         if not gc.isenabled():
@@ -317,7 +318,7 @@ class TinyTalesApp(App[None]):
     def say(self, words: str, severity: str = "information") -> None:
         """A sentence in the corner, read as plain text."""
         timeout = 4 if severity == "information" else 10
-        self.notify(words, severity=severity, timeout=timeout, markup=False)  # type: ignore[arg-type]
+        self.notify(one_line(words, 600), severity=severity, timeout=timeout, markup=False)  # type: ignore[arg-type]
 
     def copy_to_clipboard(self, text: str) -> None:
         self._clipboard = text

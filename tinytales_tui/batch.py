@@ -21,7 +21,7 @@ from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
 from engine.protocol import CheckpointInfo, Event, Finished, Load, Started, Token
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
-from tinytales_tui.chosen import Chosen, absolute, chosen, remember_use
+from tinytales_tui.chosen import Chosen, absolute, chosen, kept_choices, remember_use
 from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason, warm_socket
@@ -69,7 +69,7 @@ def run_batch(options: BatchOptions) -> int:
         )
     engine = _engine(options, which)
     checkpoint = engine.checkpoint
-    remember_use(checkpoint.source)
+    remember_use(checkpoint)
     for warning in checkpoint.warnings:
         say(warning)
     ending = _ending(options, checkpoint, say)
@@ -261,6 +261,7 @@ class _Writer:
             words=request.words,
             features=request.features,
             sentence=request.sentence,
+            choices=kept_choices(self.engine.checkpoint.choices),
             ttft_s=end.ttft_s,
             tokens_per_s=end.tokens_per_s,
         )

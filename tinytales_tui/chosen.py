@@ -9,10 +9,12 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.catalog.notes import Notes
 from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
+from engine.protocol import CheckpointInfo
 from tinytales_tui import paths
 
 SHIPPED = "default"
@@ -34,7 +36,7 @@ def chosen(source: str | None, given: Choices | None = None) -> Chosen:
     notes = Notes(paths.checkpoint_notes())
     standing = source is None and notes.standing not in (None, SHIPPED)
     named = notes.standing if standing else source
-    kept = choices_of(notes, named or SHIPPED)
+    kept = choices_of(notes, absolute(named) or SHIPPED)
     return Chosen(None if named == SHIPPED else named, (given or Choices()).over(kept), standing)
 
 
@@ -53,18 +55,23 @@ def choices_of(notes: Notes, source: str) -> Choices:
     return Choices()
 
 
-def remember_use(source: str, by: str = "") -> None:
+def kept_choices(choices: Choices | None) -> dict[str, Any]:
+    """What was chosen, as a story's record keeps it; empty where nothing was."""
+    return {name: value for name, value in (choices or Choices()).to_json().items() if value is not None}
+
+
+def remember_use(checkpoint: CheckpointInfo, by: str = "") -> None:
     """Note that it was loaded just now, and with `by` that this process has it in use.
 
     A disk that refuses is no reason to say anything.
     """
     with contextlib.suppress(TinyTalesError, OSError):
-        Notes(paths.checkpoint_notes()).mark_used(source)
+        Notes(paths.checkpoint_notes()).mark_used(absolute(checkpoint.source) or SHIPPED)
     if by:
         from engine.catalog import holding
 
         with contextlib.suppress(OSError):
-            holding.hold(paths.in_use_folder(), [source], by)
+            holding.hold(paths.in_use_folder(), [checkpoint.source, *filter(None, [checkpoint.path])], by)
 
 
 def end_use() -> None:

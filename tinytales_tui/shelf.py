@@ -29,24 +29,29 @@ def look() -> tuple[Listing, Notes]:
 
 
 def find(listing: Listing, typed: str) -> list[Entry]:
-    """The entries that somebody means by what they typed: one, or all files and revisions of a repository.
+    """The entries that somebody means by what they typed: one, or all the models in one revision of a repository.
 
-    Raises `UsageError` where there is none; a folder that is not listed is no entry either.
+    A revision is named by `owner/name@` with a branch, a tag, or the beginning of its commit; without one `main` is meant. Raises
+    `UsageError` where there is none, or where it could be several.
     """
     path = str(Path(os.path.expanduser(typed)).absolute())  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
+    repo, at, revision = typed.rpartition("@")
     ways = (
         lambda entry: typed in (entry.source, entry.key, entry.name) or (typed == SHIPPED and entry.origin == "shipped"),
         lambda entry: path in (entry.source, str(entry.path)),
         lambda entry: entry.run == typed and entry.key.endswith("/best"),
         lambda entry: entry.run == typed,
+        lambda entry: bool(entry.repo) and typed == entry.repo and "main" in entry.refs,
         lambda entry: bool(entry.repo) and typed == entry.repo,
-        lambda entry: (
-            bool(entry.repo) and len(typed.rpartition("@")[2]) >= 4 and f"{entry.repo}@{entry.revision}".startswith(typed)
-        ),
+        lambda entry: bool(at) and repo == entry.repo and (revision in entry.refs or _is_start(revision, entry.revision)),
     )
     for way in ways:
         if found := [entry for entry in listing.entries if way(entry)]:
-            return found[:1] if way in ways[2:4] else found
+            if found[0].run:
+                return found[:1]
+            if len({(entry.repo, entry.revision) for entry in found}) > 1:
+                raise UsageError(f"{one_line(typed, 100)} could be {_listed(found)}; name one of them.")
+            return found
     close = [entry.source for entry in listing.entries if typed.casefold() in f"{entry.source} {entry.name}".casefold()]
     hint = (
         f"; do you mean {one_line(close[0], 100)}?"
@@ -60,13 +65,15 @@ def find_one(listing: Listing, typed: str) -> Entry:
     """The one entry that is meant; `UsageError` where it could be several."""
     found = find(listing, typed)
     if len(found) > 1:
-        main = [entry for entry in found if "main" in entry.refs]
-        if len(main) == 1:
-            return main[0]
         raise UsageError(f"{one_line(typed, 100)} could be {_listed(found)}; name one of them.")
     return found[0]
 
 
+def _is_start(words: str, commit: str) -> bool:
+    """Whether a commit begins so; fewer than four digits say too little."""
+    return len(words) >= 4 and commit.startswith(words)
+
+
 def _listed(entries: Sequence[Entry]) -> str:
-    names = [one_line(entry.source, 100) for entry in entries[:5]]
+    names = [one_line(entry.name, 100) for entry in entries[:5]]
     return " or ".join(names) + (" or others" if len(entries) > 5 else "")

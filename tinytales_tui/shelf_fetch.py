@@ -176,10 +176,10 @@ def _verdict(found: Verified) -> str:
     if found.wrong:
         names = ", ".join(one_line(name, 100) for name in found.wrong[:5])
         return f"DAMAGED: {names}; delete it and download it again"
-    if not found.checked:
-        return f"{len(found.unknown)} files, none with a checksum to compare with; they are not cut off"
-    beside = f"; {len(found.unknown)} have none" if found.unknown else ""
-    return f"{found.checked} checksums are right ({size(found.bytes)}){beside}"
+    if found.sound:
+        beside = f"; {len(found.unknown)} have none" if found.unknown else ""
+        return f"{found.checked} checksums are right ({size(found.bytes)}){beside}"
+    return f"{len(found.unknown)} files, none with a checksum to compare with; they are not cut off"
 
 
 def _raise(error: TinyTalesError) -> None:

@@ -49,8 +49,12 @@ def push_to(source: str, repo: str, private: bool, message: str, *, dry_run: boo
     for file in plan.files:
         note(f"  {size(file.size):>10}  {one_line(file.name, 200)}")
     note(f"{len(plan.files)} files, {size(plan.total)}.")
+    for name in plan.left_out:
+        note(f"  left out: {one_line(name, 200)}")
+    if not plan.card:
+        note("There is no model card (README.md); `checkpoints export --to hf` writes one.")
     known = {"repo": repo, "private": plan.private, "exists": plan.exists, "bytes": plan.total}
-    known |= {"files": [file.name for file in plan.files], "done": False, "url": ""}
+    known |= {"files": [file.name for file in plan.files], "left_out": list(plan.left_out), "done": False, "url": ""}
     if not dry_run:
         if not yes and not agreed("Send all this?"):
             note("Nothing was sent.")

@@ -19,7 +19,7 @@ from tinytales_tui.checkpoints.rows import badge, loss_words
 from tinytales_tui.chosen import choices_of
 from tinytales_tui.figures import fitting_table, short_count, short_duration, size
 from tinytales_tui.output import json_line, note, put
-from tinytales_tui.report import DONE, TRY_AGAIN
+from tinytales_tui.report import DONE, FAILED, TRY_AGAIN
 from tinytales_tui.shelf import find_one, look
 from tinytales_tui.text import one_line
 
@@ -75,7 +75,7 @@ def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
 
 def _checked(entries: Sequence[Entry]) -> tuple[Sequence[Entry], str]:
     """The entries with what the Hub has newer, and why it could not be asked."""
-    from engine.hub.newer import branches, commits, marked
+    from engine.catalog.newer import branches, commits, marked
 
     try:
         return marked(entries, commits(branches(entries))), ""
@@ -128,7 +128,7 @@ def show_search(words: str, limit: int, as_json: bool) -> int:
         _put_found(found)
     if found.trouble:
         note(f"tinytales-tui: {found.trouble}" if as_json else found.trouble)
-        return TRY_AGAIN
+        return TRY_AGAIN if found.network else FAILED
     if not found.models:
         note("Nothing of that name was found.")
     return DONE

@@ -15,8 +15,8 @@ from engine.settings import GenerationRequest, SamplingSettings
 
 _OF_A_PART = ("story", "tokens", "stop_reason", "seed", "checkpoint", "sampling", "ttft_s", "tokens_per_s")
 """What each part of a continued story has of its own."""
-_FIELDS = ("words", "features", "sentence")
-"""What only a TinyStories-Instruct model is asked for; left out of a record's JSON where it is empty."""
+_FIELDS = ("words", "features", "sentence", "choices")
+"""What few stories have; left out of a record's JSON where it is empty."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class StoryRecord:
     """Words that were asked for; as the two below only of a TinyStories-Instruct model."""
     features: tuple[str, ...] = ()
     sentence: str = ""
+    choices: dict[str, Any] = field(default_factory=dict)
+    """What was chosen about the checkpoint against its files (`Choices`), as plain JSON; mostly nothing."""
     before: StoryRecord | None = None
     """The part whose full text is this part's opening, where the story was continued; each part has a recipe of its own."""
 
@@ -138,8 +140,9 @@ class StoryRecord:
             raise UsageError(f"A story ends happy, sad or without an asked ending, not {shared['ending']!r}.")
         if not isinstance(shared["opening"], str) or not isinstance(values.get("sampling", {}), dict):
             raise UsageError("This is not a story record: its opening or its sampling settings are of the wrong kind.")
-        lists = [*shared.get("words", ()), *shared.get("features", ()), shared.get("sentence", "")]
-        if not all(isinstance(text, str) for text in lists) or not isinstance(shared.get("words", ()), tuple):
+        words, features = shared.get("words", ()), shared.get("features", ())
+        lists = isinstance(words, tuple) and isinstance(features, tuple)
+        if not lists or not all(isinstance(text, str) for text in (*words, *features, shared.get("sentence", ""))):
             raise UsageError("This is not a story record: its words, features or sentence are of the wrong kind.")
         return values
 

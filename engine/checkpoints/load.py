@@ -40,7 +40,8 @@ def load_checkpoint(
     where = choose_device(device)
     tokenizer = load_tokenizer(choices.tokenizer) if choices.tokenizer else None
     if source is None or str(source) == "default":
-        checkpoint = read_checkpoint(default_folder(), "tinytales (default)", "default", tokenizer)
+        path = default_folder()
+        checkpoint = read_checkpoint(path, "tinytales (default)", "default", tokenizer)
     else:
         path, name = locate(str(source))
         if is_native(path):
@@ -49,6 +50,7 @@ def load_checkpoint(
             from engine.checkpoints.adapting import read_foreign
 
             checkpoint = read_foreign(path, name, str(source), tokenizer)
+    checkpoint.path = path
     apply(checkpoint, choices)
     checkpoint.network.to(where, PRECISIONS[precision])
     checkpoint.device = str(where)

@@ -64,6 +64,8 @@ class Checkpoint:
     """Tokens that end a story besides the tokenizer's own end token."""
     begin_id: int | None = None
     """A token that the model was trained to find before everything."""
+    path: Path | None = None
+    """The folder or the file that was opened."""
 
     @property
     def config(self) -> ModelConfig:

@@ -158,6 +158,17 @@ def test_what_is_in_use_is_not_deleted(tell: Tell, own_data_folder: Path) -> Non
     assert tell("checkpoints", "delete", "default", "--yes").code == 2
 
 
+def test_a_part_of_a_name_names_nothing(hub: Hub, tell: Tell, tmp_path: Path) -> None:
+    tell("checkpoints", "download", "mia/tales", "mia/other-tales")
+    commit = tell("checkpoints", "list", "mia/tales", "--json").json["checkpoints"][0]["revision"]
+    for part in ("mia/t", "mia", "mia/tale", "mia/tales@", f"mia/tales@{commit[:3]}", f"mia/other@{commit[:7]}"):
+        assert tell("checkpoints", "delete", part, "--yes", "--now").code == 2, part
+    assert len(in_cache(hub, tmp_path)) == 2
+    assert tell("checkpoints", "show", f"mia/tales@{commit[:7]}").code == 0
+    assert tell("checkpoints", "delete", "mia/tales@main", "--yes").code == 0
+    assert in_cache(hub, tmp_path) == ["mia/other-tales"]
+
+
 def test_a_damaged_file_is_found(tell: Tell, tmp_path: Path) -> None:
     path = Path(tell("checkpoints", "download", "mia/tales").out.strip())
     weights = (path / "model.safetensors").resolve()

@@ -68,3 +68,20 @@ def test_any_of_the_end_tokens_ends_a_story_and_none_may_come_too_early() -> Non
     later = dataclasses.replace(request, sampling=request.sampling.with_changes(min_tokens=20))
     tokens = [event.token for event in generate(checkpoint, later) if isinstance(event, Token)]
     assert drawn[2] not in tokens[:19]
+
+
+def test_the_fields_of_instruct_models_and_who_takes_them() -> None:
+    asked = GenerationRequest(topic="a kite", ending="happy", words=("rain",), features=("Twist",), sentence="It was  red.")
+    text = prompt_text(asked, PromptStyle("instruct-fields"))
+    assert text == "Features: Twist\nWords: rain\nSummary: a kite\nRandom sentence: It was red.\nStory: \n\n"
+    assert prompt_text(GenerationRequest(ending="sad", words=("rain",)), PromptStyle("instruct-fields")).startswith(
+        "Features: BadEnding\n"
+    )
+    for name in ("plain", "topic-ending"):
+        with pytest.raises(UsageError, match="TinyStories-Instruct"):
+            prompt_text(dataclasses.replace(asked, ending=None), PromptStyle(name))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="with an ending"):
+        prompt_text(dataclasses.replace(asked, ending=None), PromptStyle("instruct-fields"))
+    for wrong in ({"features": None}, {"words": "rain"}, {"features": ["Song"]}, {"sentence": 3}):
+        with pytest.raises(UsageError):
+            GenerationRequest.from_json(asked.to_json() | wrong)

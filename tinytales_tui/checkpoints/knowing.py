@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 
+from engine.catalog import newer
 from engine.catalog.entries import Entry
 from engine.errors import TinyTalesError
-from engine.hub import newer
 from tinytales_tui.checkpoints.background import in_background
 from tinytales_tui.checkpoints.deleting import shown
 from tinytales_tui.chosen import SHIPPED, choices_of

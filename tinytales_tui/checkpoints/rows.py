@@ -6,10 +6,8 @@ import time
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
-from textual.fuzzy import Matcher
-
 from engine.catalog.entries import ORIGINS, Entry
-from tinytales_tui.checkpoints.table import Column, Heading
+from tinytales_tui.checkpoints.columns import Column, Heading
 from tinytales_tui.figures import short_count, short_duration, size
 from tinytales_tui.text import one_line
 
@@ -105,6 +103,8 @@ def searched(entry: Entry) -> str:
 
 def matching(entries: Sequence[Entry], words: str) -> list[Entry]:
     """Those that `words` fit, loosely; all where there are none."""
+    from textual.fuzzy import Matcher  # here, since the command line orders rows and never filters them
+
     if not words.strip():
         return list(entries)
     matcher = Matcher(words.strip())

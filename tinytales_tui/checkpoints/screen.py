@@ -20,8 +20,8 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input
 
 from engine.catalog.entries import Entry
+from engine.catalog.newer import marked
 from engine.catalog.notes import Notes
-from engine.hub.newer import marked
 from engine.hub.search import Found
 from tinytales_tui import paths
 from tinytales_tui.checkpoints.background import in_background

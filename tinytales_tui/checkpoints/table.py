@@ -7,7 +7,6 @@ sight are made into text, so thousands of rows cost no more than a screenful.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
@@ -20,36 +19,13 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tinytales_tui.checkpoints.columns import Column, Heading
 from tinytales_tui.text import both_ends, one_line
 
 T = TypeVar("T")
 FRONT = 2
 """Cells before the first column, for marks."""
 GAP = 2
-
-
-@dataclass(frozen=True)
-class Column(Generic[T]):
-    """One column of a table."""
-
-    title: str
-    width: int
-    """Cells; of the first column, the least that it may be cut down to: it takes what the others leave."""
-    text: Callable[[T], str]
-    spare: int = 0
-    """The column with the highest is left out first where the screen is narrow; 0: the last one to go."""
-    left: bool = False
-    must: bool = True
-    """False: left out where it is empty in every row; only for tables of few rows."""
-    tone: Callable[[T], str] | None = None
-    """Which of the tones `good`, `odd`, `bad`, `note`, `muted` the words have; empty: that of the row."""
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A line between the items that the cursor passes over."""
-
-    words: str
 
 
 class Table(ScrollView, Generic[T], can_focus=True):

@@ -36,6 +36,8 @@ class Asked:
             return Asked(topic="" if self.opening.strip() else self.topic, opening=self.opening)
         if style == "instruct-fields":
             return self if self.ending != "none" else Asked(self.topic, self.opening, "none")
+        if style is None and self.ending != "none":
+            return self
         return Asked(self.topic, self.opening, self.ending)
 
     def request(self, sampling: SamplingSettings, style: str | None) -> GenerationRequest:
@@ -54,6 +56,8 @@ class Asked:
 
     def notice(self, style: str | None) -> str:
         """What a person should know of how their words are taken; mostly nothing."""
+        if style == "instruct-fields" and self.ending == "none" and (self.words or self.features or self.sentence):
+            return "With the ending none, words, features and the sentence are left out: the story goes on as it stands."
         if style == "plain" or not self.opening.strip():
             return ""
         if self.ending == "none" and self.topic:

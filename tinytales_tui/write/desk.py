@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from engine import protocol
 from engine.settings import GenerationRequest
+from tinytales_tui.chosen import kept_choices
 from tinytales_tui.engine_client import Written
 from tinytales_tui.story import StoryRecord
 from tinytales_tui.text import one_line
@@ -74,7 +75,13 @@ class Desk:
 
     # Asking
 
-    def begin(self, number: int, request: GenerationRequest, checkpoint: str, before: StoryRecord | None = None) -> None:
+    def begin(
+        self,
+        number: int,
+        request: GenerationRequest,
+        checkpoint: protocol.CheckpointInfo | None,
+        before: StoryRecord | None = None,
+    ) -> None:
         """A request goes out with this id; its story comes to the front, and undone stories are let go."""
         self.let_go()
         record = StoryRecord(
@@ -82,7 +89,8 @@ class Desk:
             ending=request.ending,
             story="",
             seed=request.sampling.seed,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint.source if checkpoint else "",
+            choices=kept_choices(checkpoint.choices if checkpoint else None),
             sampling=request.sampling.to_json(),
             opening=request.opening,
             words=request.words,
@@ -207,7 +215,8 @@ class Desk:
         """A checkpoint was loaded: a story that was asked for before is written with it."""
         if self.writing is not None and not self.writing.started:
             entry = self.entries[self.writing.place]
-            self._update(dataclasses.replace(entry, record=dataclasses.replace(entry.record, checkpoint=checkpoint.source)))
+            record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, choices=kept_choices(checkpoint.choices))
+            self._update(dataclasses.replace(entry, record=record))
 
     def _mine(self, number: int) -> bool:
         return self.writing is not None and self.writing.id == number

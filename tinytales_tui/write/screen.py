@@ -163,7 +163,7 @@ class WriteScreen(Screen[None]):
         self._trouble = ""
         self._stopping = False
         number = self.app.engine.new_id()
-        self.desk.begin(number, request, self.checkpoint.source if self.checkpoint else "", before)
+        self.desk.begin(number, request, self.checkpoint, before)
         self._show_current()
         self.run_worker(self._send(number, make), group="asking")
 
