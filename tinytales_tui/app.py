@@ -217,12 +217,22 @@ class TinyTalesApp(App[None]):
                     yield screen
 
     async def action_quit(self) -> None:
-        trouble = self._keep_everything()
+        trouble = self._keep_everything() or self._under_way()
         if trouble and not getattr(self, "_warned", False):
             self._warned = True
-            self.say(f"{trouble} Press ctrl+q again to quit without it.", "error")
+            self.say(f"{trouble} Press ctrl+q again to quit nevertheless.", "error")
             return
         self.exit()
+
+    def _under_way(self) -> str:
+        """What would be cut off by quitting, in one sentence."""
+        coming = [
+            name for stack in self._screen_stacks.values() for screen in stack for name in getattr(screen, "downloading", ())
+        ]
+        if not coming:
+            return ""
+        what = f"{coming[0]} is" if len(coming) == 1 else f"{len(coming)} models are"
+        return f"{what} being downloaded, and a file that is cut off begins anew."
 
     async def on_unmount(self) -> None:
         await self.engine.close()
@@ -317,8 +327,11 @@ class TinyTalesApp(App[None]):
 
     def say(self, words: str, severity: str = "information") -> None:
         """A sentence in the corner, read as plain text."""
+        words = one_line(words, 600)
+        if any(shown.message == words for shown in self._notifications):
+            return  # it stands there still
         timeout = 4 if severity == "information" else 10
-        self.notify(one_line(words, 600), severity=severity, timeout=timeout, markup=False)  # type: ignore[arg-type]
+        self.notify(words, severity=severity, timeout=timeout, markup=False)  # type: ignore[arg-type]
 
     def copy_to_clipboard(self, text: str) -> None:
         self._clipboard = text

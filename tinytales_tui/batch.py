@@ -21,7 +21,7 @@ from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
 from engine.protocol import CheckpointInfo, Event, Finished, Load, Started, Token
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
-from tinytales_tui.chosen import Chosen, absolute, chosen, kept_choices, remember_use
+from tinytales_tui.chosen import Chosen, absolute, chosen, kept_choices, remember_use, will_be_fetched
 from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason, warm_socket
@@ -67,6 +67,8 @@ def run_batch(options: BatchOptions) -> int:
         say(
             f"checkpoint: {which.source} (`tinytales-tui checkpoints use default` goes back to the one that comes with the program)"
         )
+    if coming := will_be_fetched(which.source):
+        say(coming)
     engine = _engine(options, which)
     checkpoint = engine.checkpoint
     remember_use(checkpoint)

@@ -48,6 +48,25 @@ def absolute(source: str | None) -> str | None:
     return str(path.absolute()) if path.exists() else source
 
 
+def will_be_fetched(source: str | None) -> str:
+    """A sentence where opening this source begins with a download from the Hub; empty where it lies here."""
+    if source is None or source == SHIPPED or Path(absolute(source) or "").exists() or source.startswith((".", "/", "~")):
+        return ""
+    from engine.hub.fetching import cached_snapshot
+
+    repo, _, rest = source.partition("@")
+    name = "/".join(repo.split("/")[:2])
+    try:
+        here = cached_snapshot(name, rest.partition("/")[0] or None)
+    except (TinyTalesError, OSError):
+        return ""
+    return (
+        ""
+        if here is not None
+        else f"{name} is not here yet, so it is fetched from the Hub first (`checkpoints download` shows how far it is)."
+    )
+
+
 def choices_of(notes: Notes, source: str) -> Choices:
     """What was chosen about a checkpoint."""
     with contextlib.suppress(TinyTalesError):  # of a newer version, or edited by hand: the checkpoint's own word counts

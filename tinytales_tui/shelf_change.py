@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.catalog.notes import Notes
 from engine.checkpoints.choices import Choices, check_tokenizer
 from engine.checkpoints.glance import glance
-from engine.errors import UsageError
+from engine.errors import CheckpointError, UsageError
 from engine.hub import trash
 from tinytales_tui import paths
 from tinytales_tui.agreement import agreed
@@ -68,7 +68,7 @@ def undo_last(as_json: bool) -> int:
     """Bring the newest deletion back."""
     items = trash.trashed()
     if not items:
-        raise UsageError("There is nothing in the trash.")
+        raise CheckpointError("There is nothing in the trash.")
     item = trash.restore(items[0].id)
     note(f"{item.words} is back.")
     if as_json:
@@ -151,7 +151,7 @@ def _usable(source: str) -> tuple[str, str]:
             raise
         return glance(source), one_line(source, 200)
     if entry.obstacle:
-        raise UsageError(one_line(entry.obstacle, 400))
+        raise CheckpointError(one_line(entry.obstacle, 400))
     return (SHIPPED if entry.origin == "shipped" else entry.source), one_line(entry.name, 200)
 
 

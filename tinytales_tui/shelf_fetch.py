@@ -5,11 +5,11 @@ No Textual, no torch.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 
 from engine.catalog.entries import Entry
+from engine.checkpoints.hub_names import hub_name
 from engine.errors import TinyTalesError, UsageError
 from engine.hub.downloads import Download, Downloads
 from engine.hub.failures import failure_of
@@ -25,7 +25,6 @@ from tinytales_tui.report import DONE, FAILED, INTERRUPTED, report
 from tinytales_tui.shelf import find, look
 from tinytales_tui.text import one_line
 
-_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")
 LOOKS_A_SECOND = 5
 
 
@@ -55,16 +54,16 @@ def download_all(
 
 def _wanted(id: str, revision: str | None, file: str | None) -> tuple[str, str | None, str | None]:
     """(repository, revision, pattern) of what was typed."""
-    named = _ID.fullmatch(id)
+    named = hub_name(id, patterns=True)
     if named is None:
         raise UsageError(
             f"{one_line(id, 100)} is not a name that the Hub could have; it looks like owner/name, or owner/name/file.pt."
         )
-    if named[2] and revision:
+    if named.revision and revision:
         raise UsageError(f"{one_line(id, 100)} names a revision already; leave --revision out.")
-    if named[3] and file:
+    if named.file and file:
         raise UsageError(f"{one_line(id, 100)} names a file already; leave --file out.")
-    return named[1], named[2] or revision, named[3] or file
+    return named.repo, named.revision or revision, named.file or file
 
 
 def _tell_plan(made: Plan, say: object) -> None:

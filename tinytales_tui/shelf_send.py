@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.errors import UsageError
 from tinytales_tui import paths
 from tinytales_tui.agreement import agreed
-from tinytales_tui.chosen import chosen
+from tinytales_tui.chosen import chosen, will_be_fetched
 from tinytales_tui.figures import size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.report import DONE
@@ -25,6 +25,8 @@ def export_to(source: str, to: str, folder: Path, precision: str | None, force: 
     from engine.checkpoints.exporting import export
 
     which = chosen(_named(source))
+    if coming := will_be_fetched(which.source):
+        note(coming)
     checkpoint = load_checkpoint(which.source, device="cpu", choices=which.choices)
     for warning in checkpoint.warnings:
         note(warning)

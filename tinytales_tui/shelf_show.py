@@ -31,7 +31,7 @@ def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
     """Print everything that can be written with; with `check` the exit code says whether the Hub could be asked."""
     listing, notes = look()
     entries, trouble = _checked(listing.entries) if check else (listing.entries, "")
-    kept = [entry for entry in entries if _matches(words, f"{entry.name} {entry.facts.family} {entry.origin}")]
+    kept = [entry for entry in entries if _matches(words, f"{entry.name} {entry.facts.family} {entry.origin} {entry.source}")]
     if as_json:
         partials = [{"repo": one.repo, "path": str(one.path), "size": one.size} for one in listing.partials]
         known = {
@@ -43,11 +43,11 @@ def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
         put(json_line(known).rstrip("\n"))
         return _told(trouble)
     now = time.time()
-    headers = ("", "source", "family", "params", "context", "loss", "size", "used", "refs", "")
+    headers = ("", "source", "family", "params", "context", "loss", "size", "used", "refs", "badge")
     rows = [
         (
             "▸" if _stands(entry, notes) else "",
-            entry.source if entry.origin != "run" else entry.name,
+            entry.name if entry.origin in ("run", "hub") else entry.source,
             entry.facts.family or "?",
             short_count(entry.facts.parameters) if entry.facts.parameters else "-",
             str(entry.facts.context or "-"),

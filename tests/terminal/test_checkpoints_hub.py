@@ -171,10 +171,6 @@ async def test_what_has_moved_on_at_the_hub_is_marked(pane: Callable, until: Cal
     async with pane((120, 40)) as (pilot, text):
         await until(pilot, lambda: "newer" in text())
         assert pilot.app.screen.offline == ""
-        online.fault("some/tiny", status=503)
-        await press(pilot, "r")
-        await until(pilot, lambda: "no network" in text())
-        online.fault("some/tiny")
 
 
 async def test_offline_the_list_says_so(pane: Callable, until: Callable, places: Places) -> None:

@@ -208,7 +208,7 @@ def _table(rows: list[list[str]]) -> Iterator[Line]:
     if not kept:
         return
     count = min(12, max(len(row) for row in kept))
-    cells = [[one_line(_spoken(cell), 40) for cell in (row + [""] * count)[:count]] for row in kept]
+    cells = [[one_line(_spoken(cell), 160) for cell in (row + [""] * count)[:count]] for row in kept]
     for line in table(cells[0], cells[1:], left=range(count)):
         yield "code", line
 

@@ -68,9 +68,11 @@ class Drawing:
         for number, (name, words) in enumerate(VIEWS, 1):
             here = name == self.view
             line.append(f"[{number} {words}]" if here else f" {number} {words} ", views.tone("strong" if here else "muted"))
-        remarks = " · ".join(self._remarks())
-        if line.cell_len + len(remarks) + 1 <= width:
-            line.append(" " * (width - line.cell_len - len(remarks)) + remarks, views.tone("muted"))
+        kept = self._remarks()  # the first of them weighs most
+        while kept and line.cell_len + len(" · ".join(kept)) + 1 > width:
+            kept.pop()
+        remarks = " · ".join(kept)
+        line.append(" " * (width - line.cell_len - len(remarks)) + remarks, views.tone("muted"))
         views.show([line])
 
     def _remarks(self: CheckpointsScreen) -> list[str]:
@@ -79,15 +81,16 @@ class Drawing:
         if self.view == "hub":
             return ["asking the Hub…"] if self.searching else []
         shown = self.list
-        words = ["no network: cache only"] if self.offline else []
-        words += [f"only {one_line(shown.words, 16)} (Esc: all)"] if shown.words else []
+        words = [f"only {one_line(shown.words, 16)} (Esc: all)"] if shown.words else []
         words += (
             [f"by {SORT_WORDS[shown.sort]}{', turned' if shown.reverse else ''}"]
             if shown.sort != "place" or shown.reverse
             else []
         )
         words += [f"grouped by {shown.group}"] if shown.group else []
-        return words + ([f"{len(shown.marked)} marked"] if shown.marked else [])
+        words += [f"{len(shown.marked)} marked"] if shown.marked else []
+        words += ["no network: cache only"] if self.offline else []
+        return words + (["3 finds more of them on the Hub"] if len(self.entries) == 1 else [])
 
     def _draw_status(self: CheckpointsScreen) -> None:
         status = self.query_one("#status", Lines)
@@ -103,8 +106,7 @@ class Drawing:
             parts.append(f"Hub cache {size(listing.cache_bytes)}")
             if disk is not None:
                 parts.append(f"{size(disk.free)} free")
-            if listing.partials:
-                left = sum(part.size for part in listing.partials)
+            if left := sum(part.size for part in listing.partials if part.repo not in self.downloading):
                 parts.append(f"{size(left)} of broken-off downloads (P removes them)")
         warning = (
             self.shelf.trouble or (listing.warnings[0] if listing is not None and listing.warnings else "") if self.shelf else ""
@@ -156,7 +158,13 @@ class Drawing:
         models.states = self.where_models_stand()
         words = self.search_line.value.strip()
         models.note = (
-            "Asking the Hub…" if self.searching else f"The Hub has nothing called {one_line(words, 40)}." if words else ""
+            "Asking the Hub…"
+            if self.searching
+            else f"None of the known models is called {one_line(words, 40)}."
+            if words and result is not None and result.trouble
+            else f"The Hub has nothing called {one_line(words, 40)}."
+            if words
+            else ""
         )
         models.show(result.models if result is not None else ())
         models.refresh()
@@ -192,7 +200,8 @@ def _summary(entry: Entry, width: int, lines: Lines) -> list[Text]:
         for column in COLUMNS[1:]
         if (words := column.text(entry).strip())
     ]
-    remark = entry.facts.refused or entry.partial or entry.in_use
+    remark = entry.facts.refused or (f"missing: {entry.partial}" if entry.partial else "")
+    remark = remark or (f"in use by {entry.in_use}" if entry.in_use else "")
     if remark:
         pieces.insert(0, Text(one_line(remark, width), lines.tone("warning")))
     found_lines = [Text(), Text()]

@@ -52,8 +52,8 @@ class KnowingKeys:
         return choices_of(self.shelf.notes, entry.source).in_words() if self.shelf is not None else []
 
     def action_choices(self: CheckpointsScreen) -> None:
-        if self.shelf is not None and self.targets:
-            self.run_worker(self._choose(self.targets[0]), group="notes")
+        if self.shelf is not None and self.list.highlighted is not None:
+            self.run_worker(self._choose(self.list.highlighted), group="notes")
 
     async def _choose(self: CheckpointsScreen, entry: Entry) -> None:
         from tinytales_tui.checkpoints.choices_dialog import ChoicesDialog

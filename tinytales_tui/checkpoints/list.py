@@ -20,7 +20,7 @@ class EntryList(Table[Entry]):
     BINDINGS = [
         Binding("enter", "open", "Write", id="entries.open", tooltip="Write stories with this checkpoint"),
         Binding("space", "mark", "Mark", id="entries.mark", tooltip="Mark a checkpoint: marked ones are deleted or verified together"),
-        Binding("s", "sort", "Order", id="entries.sort", tooltip="Order the list by another column"),
+        Binding("s", "sort", "Order", show=False, id="entries.sort", tooltip="Order the list by another column"),
         Binding("S", "turn", "Turn", show=False, id="entries.turn", tooltip="Turn the order round"),
         Binding("o", "group", "Group", show=False, id="entries.group", tooltip="Group by origin, by family, or not at all"),
     ]  # fmt: skip

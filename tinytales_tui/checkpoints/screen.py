@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 TICK, TICK_SLOWLY = 0.2, 1.0
 """Seconds between two looks for a note; the second on a slow line."""
+COMING = "it is being downloaded"
 _ACTIONS = KEEPING_ACTIONS | HUB_ACTIONS | TRYING_ACTIONS | KNOWING_ACTIONS
 
 
@@ -195,13 +196,21 @@ class CheckpointsScreen(Drawing, KeepingKeys, KnowingKeys, HubKeys, TryingKeys, 
         if listing is None:
             return ()
         held = self.app.engine.load.source or "default"
-        entries = marked(listing.entries, self.newer)
+        entries = [
+            dataclasses.replace(entry, partial=COMING) if entry.partial and entry.repo in self.downloading else entry
+            for entry in marked(listing.entries, self.newer)
+        ]
         if self.app.engine.pid is None:
             return entries
         return [
             dataclasses.replace(entry, in_use="written with in this window") if not entry.in_use and _is(entry, held) else entry
             for entry in entries
         ]
+
+    @property
+    def downloading(self) -> set[str]:
+        """Repositories that this window is fetching from."""
+        return {one.repo for one in self._downloads.all if not one.over} if self._downloads is not None else set()
 
     @property
     def standing(self) -> str:

@@ -66,14 +66,17 @@ class Composer(Vertical):
         """On a narrow screen the ending stands below the fields and lines up with them."""
         self.query_one("#ending", Choice).space_for_label = 10 if self.screen.has_class("-narrow") else 7
 
-    def follow(self, style: str) -> None:
-        """Show the fields that a checkpoint of this prompt style takes; what stood in the others comes back with them."""
+    def follow(self, style: str, first: bool) -> None:
+        """Show the fields that a checkpoint of this prompt style takes; what stood in the others comes back with them.
+
+        While the `first` checkpoint loads a person may be typing what turns out to be the opening.
+        """
         topic, opening = self._field("topic"), self._field("opening")
         typing = self.screen.focused is topic
         self.set_class(style == "plain", "-plain")
         self.set_class(style == "instruct-fields", "-instruct")
         if style == "plain" and typing:
-            if not opening.value:  # whoever is in the middle of a word goes on where it counts
+            if first and not opening.value:  # whoever is in the middle of a word goes on where it counts
                 opening.value = topic.value
                 opening.cursor_position = topic.cursor_position
             opening.focus()

@@ -252,14 +252,14 @@ class WriteScreen(Screen[None]):
                     self._show_current()
 
     def _on_checkpoint(self, checkpoint: protocol.CheckpointInfo) -> None:
-        again = self.checkpoint == checkpoint
+        again, first = self.checkpoint == checkpoint, self.checkpoint is None
         self.checkpoint = checkpoint
         self._loaded = True
         self._trouble = ""
         self.desk.on_checkpoint(checkpoint)
         self.query_one(TopBar).show_model(f"{one_line(checkpoint.name, 40)} · {one_line(checkpoint.device, 12)}")
         self.panel.recommend(checkpoint.sampling)
-        self.composer.follow(checkpoint.prompt_style)
+        self.composer.follow(checkpoint.prompt_style, first)
         for warning in () if again else checkpoint.warnings:
             self.app.say(warning, "warning")
 

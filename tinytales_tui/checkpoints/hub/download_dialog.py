@@ -135,7 +135,11 @@ class DownloadDialog(ModalScreen[Wanted | None]):
             part = self.query_one(f"#{name}", Static)
             part.update(safe_text(words))
             part.display = bool(words)
-        self.query_one("#do", Button).disabled = True
+        button = self.query_one("#do", Button)
+        button.disabled = True
+        button.display = not trouble
+        if trouble:
+            self.query_one("#cancel", Button).focus()
         self._fit()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -110,7 +110,9 @@ class HubKeys:
         if wanted is None:
             return
         downloads = await self.downloads()
-        await in_background(lambda: downloads.add(wanted.repo, wanted.revision, wanted.pattern))
+        one = await in_background(lambda: downloads.add(wanted.repo, wanted.revision, wanted.pattern))
+        self.queue.show_downloads(downloads.all)
+        self.queue.go_to(one.id)
         self.app.say(f"{one_line(wanted.repo, 80)} is being downloaded; 4 shows how far it is.")
         self._on_change()
 
@@ -147,13 +149,24 @@ class HubKeys:
     def _tell_of(self: CheckpointsScreen, one: Download) -> None:
         name = one_line(one.repo, 80)
         if one.state == "done":
-            self.app.say(f"{name} is here; it stands in the list.")
+            self.run_worker(self._tell_what_came(one), group="telling")
         elif one.state == "failed":
             self.app.say(one.message or f"{name} could not be downloaded; R in the downloads tries again.", "error")
         else:
-            self.app.say(f"The download of {name} was cancelled; nothing half-fetched is kept.")
+            self.app.say(f"The download of {name} was cancelled; files that are whole stay, R fetches the rest.")
         if self.shelf is not None:
             self.shelf.look_now()
+
+    async def _tell_what_came(self: CheckpointsScreen, one: Download) -> None:
+        """That it is here, and whether it can be opened at all."""
+        from engine.catalog.facts import facts_of
+
+        name = one_line(one.repo, 80)
+        known = await in_background(facts_of, one.path) if one.path is not None else None
+        if known is not None and known.refused:
+            self.app.say(f"{name} is here, but it cannot be opened: {one_line(known.refused, 200)}", "warning")
+        else:
+            self.app.say(f"{name} is here; it stands in the list.")
 
     def where_models_stand(self: CheckpointsScreen) -> dict[str, str]:
         """By source: `here`, or how its download stands."""
