@@ -77,6 +77,8 @@ class Repo:
     branches: tuple[str, ...] = ("main",)
     tags: tuple[str, ...] = ()
     card: dict[str, Any] = field(default_factory=dict)
+    config: Any = None
+    """What the description of the repository says `config.json` holds."""
     downloads: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
     """Sizes that are claimed instead of the true ones."""
@@ -108,6 +110,7 @@ class Repo:
     def info(self) -> dict[str, Any]:
         known = {"id": self.name, "modelId": self.name, "sha": self.commit, "private": self.private, "gated": self.gated}
         known |= {"tags": list(self.tags), "downloads": self.downloads, "likes": 0, "cardData": self.card or None}
+        known |= {} if self.config is None else {"config": self.config}
         return known | {"lastModified": "2026-01-02T03:04:05.000Z", "siblings": self.siblings()}
 
 

@@ -83,7 +83,6 @@ def download(
         str | None, typer.Option("--file", metavar="PATTERN", help="Take these weights, as in stories15M.pt or *.bin.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
-    yes: _Yes = False,
     json_object: _Json = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -93,7 +92,7 @@ def download(
     """
     from tinytales_tui.shelf_fetch import download_all
 
-    raise typer.Exit(download_all(ids, revision, file, dry_run=dry_run, yes=yes, as_json=json_object, quiet=quiet))
+    raise typer.Exit(download_all(ids, revision, file, dry_run=dry_run, as_json=json_object, quiet=quiet))
 
 
 @app.command()

@@ -65,6 +65,11 @@ def bar(share: float | None, width: int) -> str:
     return "━" * full + "·" * (width - full)
 
 
+def counted(count: int, word: str) -> str:
+    """`1 file`, `6 files`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
     """Lines of a table; the columns with the numbers in `left` stand flush left, all others right."""
     cells = [list(headers), *([one_line(cell, 500) for cell in row] for row in rows)]

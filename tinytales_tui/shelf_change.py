@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.catalog.listing import Listing
 from engine.catalog.notes import Notes
 from engine.checkpoints.choices import Choices, check_tokenizer
 from engine.checkpoints.glance import glance
@@ -77,22 +78,30 @@ def undo_last(as_json: bool) -> int:
 
 
 def prune_cache(detached: bool, *, dry_run: bool, yes: bool, as_json: bool) -> int:
-    """Remove partial files and the trash, and with `detached` revisions that nothing points at."""
+    """Remove partial files and the trash, and with `detached` revisions that nothing points at.
+
+    What is standing, pinned or in use stays, and what comes to lie in the trash after the question.
+    """
     listing, notes = look()
+    if detached and notes.trouble:
+        raise UsageError(f"{one_line(notes.trouble, 300)} What is pinned or standing is not known now; look at that first.")
     partials = [one for one in listing.partials if not _busy(one.path)]
     loose = [entry for entry in listing.entries if detached and entry.origin == "hub" and not entry.refs]
-    sorted_out = deleting.sort_out(loose, listing.entries, notes.folders, notes.pinned)
+    standing = _standing_keys(listing, notes.standing)
+    sorted_out = deleting.sort_out(loose, listing.entries, notes.folders, notes.pinned, standing)
     for words in sorted_out.left:
         note(words)
     deletion = trash.preview(listing.cache, sorted_out.revisions, partials)
-    items = trash.trashed(listing.cache.folder)
+    items = [*trash.trashed(listing.cache.folder), *trash.leftovers(listing.cache.folder)]
     in_trash = sum(item.frees for item in items)
     for one in partials:
         note(f"partial: {one_line(one.repo, 100)}, {size(one.size)}")
     for repo, commit in deletion.revisions:
         note(f"detached: {one_line(repo, 100)}@{commit[:7]}")
     for item in items:
-        note(f"trash: {one_line(item.words, 100)}, {size(item.frees)}")
+        cut_off = item.state in ("moving", "restoring")
+        hint = "; moving it was cut off, and `checkpoints undo` puts it back" if cut_off else ""
+        note(f"trash: {one_line(item.words, 100)}, {size(item.frees)}{hint}")
     known: dict[str, object] = {"frees_bytes": deletion.freed + in_trash, "partial_files": len(partials), "trash": len(items)}
     known |= {"revisions": [f"{repo}@{commit}" for repo, commit in deletion.revisions], "done": False}
     if not deletion.moves and not items:
@@ -100,9 +109,13 @@ def prune_cache(detached: bool, *, dry_run: bool, yes: bool, as_json: bool) -> i
     elif dry_run:
         note(f"Would free {size(deletion.freed + in_trash)}.")
     elif yes or agreed(f"Remove all this for good, and free {size(deletion.freed + in_trash)}?"):
-        freed = trash.purge(cache=listing.cache.folder) if items else 0
-        if deletion.moves:
-            freed += trash.purge(trash.to_trash(deletion).id, cache=listing.cache.folder)
+        ids = [trash.to_trash(deletion).id] if deletion.moves else []  # first, as it may be refused
+        freed = 0
+        for id in [*ids, *(item.id for item in items)]:
+            try:
+                freed += trash.purge(id, cache=listing.cache.folder)
+            except UsageError as error:  # put back or removed meanwhile
+                note(str(error))
         note(f"{size(freed)} are free.")
         known |= {"freed_bytes": freed, "done": True}
     else:
@@ -110,6 +123,18 @@ def prune_cache(detached: bool, *, dry_run: bool, yes: bool, as_json: bool) -> i
     if as_json:
         put(json_line(known).rstrip("\n"))
     return DONE
+
+
+def _standing_keys(listing: Listing, standing: str | None) -> set[str]:
+    """Keys of the entries that the standing checkpoint may be; where that is not clear, of all of its repository."""
+    if standing is None:
+        return set()
+    try:
+        found = find(listing, standing)
+    except UsageError:
+        found = [entry for entry in listing.entries if entry.repo and standing.partition("@")[0] == entry.repo]
+    place = Path(os.path.expanduser(standing)).absolute()  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
+    return {entry.key for entry in (*found, *(entry for entry in listing.entries if place.is_relative_to(entry.path)))}
 
 
 def _busy(path: Path) -> bool:

@@ -9,15 +9,17 @@ import time
 from collections.abc import Sequence
 
 from engine.catalog.entries import Entry
+from engine.catalog.facts import facts_of
 from engine.checkpoints.hub_names import hub_name
 from engine.errors import TinyTalesError, UsageError
 from engine.hub.downloads import Download, Downloads
-from engine.hub.failures import failure_of
+from engine.hub.failures import Unreached, failure_of
+from engine.hub.fetching import fetch_cached
 from engine.hub.planning import Plan, plan, refuse_if_full
 from engine.hub.verifying import Verified, verify
 from engine.interrupt import Interrupt
 from tinytales_tui import paths
-from tinytales_tui.figures import duration, size
+from tinytales_tui.figures import counted, duration, size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.output import quiet as silent
 from tinytales_tui.progress_line import ProgressLine
@@ -28,9 +30,7 @@ from tinytales_tui.text import one_line
 LOOKS_A_SECOND = 5
 
 
-def download_all(
-    ids: Sequence[str], revision: str | None, file: str | None, *, dry_run: bool, yes: bool, as_json: bool, quiet: bool
-) -> int:
+def download_all(ids: Sequence[str], revision: str | None, file: str | None, *, dry_run: bool, as_json: bool, quiet: bool) -> int:
     """Plan, show, and fetch; the worst exit code of all. Finished files stay where another one fails."""
     say = silent if quiet else note
     wanted = [_wanted(id, revision, file) for id in ids]
@@ -42,7 +42,10 @@ def download_all(
             refuse_if_full(made)
             plans.append((made, asked, pattern))
         except TinyTalesError as error:
-            worst = max(worst, report(lambda error=error: _raise(error)))
+            if here := _here(repo, asked, pattern, error):
+                say(here)
+            else:
+                worst = max(worst, report(lambda error=error: _raise(error)))
     if dry_run:
         if as_json:
             put(json_line([made.to_json() | {"to_fetch": made.to_fetch, "size": made.size} for made, _, _ in plans]).rstrip("\n"))
@@ -50,6 +53,15 @@ def download_all(
     if not plans:
         return worst
     return max(worst, _fetch(plans, as_json, quiet, say))
+
+
+def _here(repo: str, revision: str | None, pattern: str | None, error: TinyTalesError) -> str:
+    """Where the Hub could not be reached: that it is in the cache, if it is; else nothing."""
+    if not isinstance(error, Unreached):
+        return ""
+    if fetch_cached(repo, pattern, revision) is None:
+        return ""
+    return f"{one_line(repo, 100)} is here; whether the Hub has a newer version is not known: it could not be reached{error.why}."
 
 
 def _wanted(id: str, revision: str | None, file: str | None) -> tuple[str, str | None, str | None]:
@@ -70,9 +82,9 @@ def _tell_plan(made: Plan, say: object) -> None:
     missing = [file for file in made.files if not file.cached]
     head = f"{one_line(made.repo, 100)} at {made.commit[:7]}"
     if not missing:
-        say(f"{head}: all {len(made.files)} files ({size(made.size)}) are in the cache already.")  # type: ignore[operator]
+        say(f"{head}: everything ({counted(len(made.files), 'file')}, {size(made.size)}) is in the cache already.")  # type: ignore[operator]
         return
-    say(f"{head}: {len(missing)} of {len(made.files)} files, {size(made.to_fetch)}; {size(made.free_bytes)} are free.")  # type: ignore[operator]
+    say(f"{head}: {len(missing)} of {counted(len(made.files), 'file')}, {size(made.to_fetch)}; {size(made.free_bytes)} are free.")  # type: ignore[operator]
     for file in missing:
         say(f"  {size(file.size):>10}  {one_line(file.name, 200)}")  # type: ignore[operator]
 
@@ -99,8 +111,13 @@ def _fetch(plans: Sequence[tuple[Plan, str | None, str | None]], as_json: bool, 
     worst = DONE
     for one in ended:
         if one.state == "done":
-            if not as_json:
+            refused = facts_of(one.path).refused if one.path else ""
+            if refused:
+                note(f"{one.repo} is there, but it cannot be opened: {one_line(refused, 400)}")
+                worst = max(worst, FAILED)
+            else:
                 say(f"{one.repo} is there, and its checksums are right.")  # type: ignore[operator]
+            if not as_json:
                 put(str(one.path))
         else:
             failure = failure_of(one.kind, one.message or f"{one.repo} was not downloaded.")
@@ -161,24 +178,26 @@ def verify_all(sources: Sequence[str], as_json: bool, quiet: bool) -> int:
     if as_json:
         known = [
             {"source": entry.source, "path": str(entry.path), "checked": found.checked, "bytes": found.bytes,
-             "wrong": list(found.wrong), "unknown": list(found.unknown)}
+             "wrong": list(found.wrong), "missing": entry.partial, "unknown": list(found.unknown)}
             for entry, found in results
         ]  # fmt: skip
         put(json_line(known).rstrip("\n"))
     else:
         for entry, found in results:
-            put(f"{one_line(entry.source, 200)}: {_verdict(found)}")
-    return FAILED if any(found.wrong for _, found in results) else DONE
+            put(f"{one_line(entry.source, 200)}: {_verdict(found, entry.partial)}")
+    return FAILED if any(found.wrong or entry.partial for entry, found in results) else DONE
 
 
-def _verdict(found: Verified) -> str:
+def _verdict(found: Verified, missing: str) -> str:
     if found.wrong:
         names = ", ".join(one_line(name, 100) for name in found.wrong[:5])
         return f"DAMAGED: {names}; delete it and download it again"
+    if missing:
+        return f"NOT WHOLE: missing {one_line(missing, 200)}; download it again"
     if found.sound:
-        beside = f"; {len(found.unknown)} have none" if found.unknown else ""
-        return f"{found.checked} checksums are right ({size(found.bytes)}){beside}"
-    return f"{len(found.unknown)} files, none with a checksum to compare with; they are not cut off"
+        beside = f"; {len(found.unknown)} more without one" if found.unknown else ""
+        return f"{counted(found.checked, 'checksum')} compared, all right ({size(found.bytes)}){beside}"
+    return f"no checksums to compare with ({counted(len(found.unknown), 'file')}); nothing is cut off"
 
 
 def _raise(error: TinyTalesError) -> None:

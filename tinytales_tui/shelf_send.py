@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engine.errors import UsageError
+from engine.errors import CheckpointError, NetworkError, UsageError
 from tinytales_tui import paths
 from tinytales_tui.agreement import agreed
 from tinytales_tui.chosen import chosen, will_be_fetched
@@ -45,9 +45,16 @@ def push_to(source: str, repo: str, private: bool, message: str, *, dry_run: boo
     """Show what would be sent, ask, send it, and print the address."""
     from engine.hub.pushing import plan_push, push
 
-    plan = plan_push(_folder(source), repo, private)
-    seen = "private" if plan.private else "public"
-    note(f"To {repo}, which is {f'there and {seen}' if plan.exists else f'new and will be {seen}'}:")
+    folder = _folder(source)
+    try:
+        plan = plan_push(folder, repo, private)
+        seen = "private" if plan.private else "public"
+        note(f"To {repo}, which is {f'there and {seen}' if plan.exists else f'new and will be {seen}'}:")
+    except (CheckpointError, NetworkError) as error:
+        if not dry_run:
+            raise
+        plan = plan_push(folder, repo, private, ask=False)
+        note(f"What would be sent to {repo}; the Hub was not asked about it: {error}")
     for file in plan.files:
         note(f"  {size(file.size):>10}  {one_line(file.name, 200)}")
     note(f"{len(plan.files)} files, {size(plan.total)}.")

@@ -6,6 +6,7 @@ Reads headers and small files only, never a weight, and knows no torch; `engine.
     facts      from the headers of weight files to `Facts`; `vocabularies` tells what lies beside them
     listing    all places together
     notes      what a person chose: added folders, the standing checkpoint, settings of a checkpoint, when it was last used
+    newer      which of them have moved on at the Hub since they were downloaded
     fit        the memory it will need, and whether that is there
     holding    which checkpoints a process has in use
 """

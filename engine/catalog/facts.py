@@ -17,17 +17,14 @@ from engine import files
 from engine.catalog.entries import Facts
 from engine.catalog.vocabularies import MISSING, Vocabulary, beside, of_json, of_model
 from engine.checkpoints.foreign import Adapted, Weights
-from engine.checkpoints.readers.common import LARGEST_CONFIG, read_json, shown
+from engine.checkpoints.own import read_own, refuse_other_shapes
+from engine.checkpoints.readers.common import shown
 from engine.checkpoints.readers.kinds import chosen_file
 from engine.checkpoints.readers.outlines import read_outlines
 from engine.checkpoints.recognise import recognise
 from engine.errors import CheckpointError, TinyTalesError
-from engine.prompts import PromptStyle
 
 GPT2 = Vocabulary("GPT-2, 50,257 tokens", 50_257)
-_CONTEXT = ("max_position_embeddings", "n_positions")
-_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
-_WIDTH = ("hidden_size", "n_embd")
 
 
 def facts_of(path: Path) -> Facts:
@@ -53,27 +50,32 @@ def facts_of(path: Path) -> Facts:
 
 def _own(folder: Path) -> Facts:
     """One that this program wrote: a folder in the Hub's layout, with `tinytales.json`."""
-    card, config = read_json(folder / "tinytales.json", 1 << 24), read_json(folder / "config.json", LARGEST_CONFIG)
-    weights = read_outlines(folder / "model.safetensors")
-    rows = config.get("vocab_size")
+    path = folder / "model.safetensors"
+    weights = read_outlines(path).tensors
     known = Facts(
-        family=shown(config.get("model_type", ""), 60),
-        parameters=sum(tensor.numel() for tensor in weights.tensors.values()),
-        context=_number(config, _CONTEXT),
-        vocabulary=rows if type(rows) is int else None,
-        layers=_number(config, _LAYERS),
-        width=_number(config, _WIDTH),
-        format="safetensors",
-        safe=True,
-        weights="model.safetensors",
+        parameters=sum(tensor.numel() for tensor in weights.values()), format="safetensors", safe=True, weights=path.name
     )
     try:
-        style = PromptStyle.from_json(card.get("prompt_style")).name
-        vocabulary = _own_vocabulary(folder, card.get("tokenizer"))
-        _check_rows(vocabulary, known.vocabulary, "model.safetensors")
+        own = read_own(folder)
+        config = own.config
+        known = _with(
+            known,
+            family=own.kind,
+            context=config.context,
+            vocabulary=config.vocab_size,
+            layers=config.layers,
+            width=config.width,
+            prompt_style=own.style.name,
+        )
+        refuse_other_shapes(path, {name: tuple(tensor.shape) for name, tensor in weights.items()}, config)
+        for name, tensor in weights.items():
+            if not tensor.is_floating_point():
+                raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
+        vocabulary = _own_vocabulary(folder, own.card.get("tokenizer"))
+        _check_rows(vocabulary, config.vocab_size, path.name)
     except CheckpointError as error:
         return _with(known, refused=str(error))
-    return _with(known, prompt_style=style, tokenizer=vocabulary.words)
+    return _with(known, tokenizer=vocabulary.words)
 
 
 def _own_vocabulary(folder: Path, kind: object) -> Vocabulary:
@@ -138,10 +140,6 @@ def _check_rows(vocabulary: Vocabulary, rows: int | None, weights: str) -> None:
         )
 
 
-def _number(config: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    return next((value for name in names if type(value := config.get(name)) is int and 0 < value < 2**53), None)
-
-
 def _with(facts: Facts, **changes: Any) -> Facts:
     return Facts(**{**asdict(facts), **changes})
 
@@ -152,8 +150,8 @@ class FactsCache:
     `of` works them out where they are not there; `load` and `save` are for the caller. Used by one thread at a time.
     """
 
-    VERSION = 1
-    """Raised when the words of `Facts` change, so that old ones are forgotten."""
+    VERSION = 2
+    """Raised when the words of `Facts` change, or what is refused, so that old ones are forgotten."""
 
     def __init__(self, path: Path | None = None) -> None:
         """`path` is the file; without one nothing is kept."""
@@ -200,15 +198,16 @@ class FactsCache:
 
 
 def _mark(path: Path) -> list[list[Any]]:
-    """Name, size and time of change of the files that facts rest on: the file, or all plain files of the folder."""
+    """Name, size and time of change of everything in the folder; a link that leads nowhere has only its name."""
+    mark: list[list[Any]] = []
     with contextlib.suppress(OSError):
         folder = path if path.is_dir() else path.parent
-        mark = []
         for name in sorted(entry.name for entry in folder.iterdir()):
-            stat = (folder / name).stat()
-            mark.append([name, stat.st_size, stat.st_mtime_ns])
-        return mark
-    return []
+            mark.append([name])
+            with contextlib.suppress(OSError):
+                stat = (folder / name).stat()
+                mark[-1] += [stat.st_size, stat.st_mtime_ns]
+    return mark
 
 
 def _sound(row: dict[str, Any]) -> bool:

@@ -20,10 +20,12 @@ from engine.catalog.facts import FactsCache
 from engine.catalog.holding import Held
 from engine.catalog.notes import Notes
 from engine.checkpoints.glance import folder_of
+from engine.checkpoints.hub_names import can_be_named
 from engine.checkpoints.readers.common import shown
 from engine.checkpoints.readers.kinds import USUAL, may_hold_weights
-from engine.growing_files import read_json
+from engine.growing_files import open_plain, read_json
 from engine.hub.cache import Cache, CachedFile, Partial, Revision, missing_of, scan
+from engine.hub.fetching import stands_alone
 from engine.run_status import read_status, real, whole
 from engine.run_view import RunView, list_runs
 
@@ -109,10 +111,12 @@ def _of_revision(revision: Revision, facts: FactsCache) -> Iterator[Entry]:
         "modified": revision.modified,
     }
     key = f"hub:{revision.repo}@{revision.commit}"
-    lone = lone_weights([file.name for file in revision.files])
+    lone = _named_by_file(revision)
     if not lone or revision.missing or revision.outside:
         if revision.outside:
             known = _refusal(revision)
+        elif not can_be_named(revision.repo, revision.commit):
+            known = _unnamed(named)
         else:
             known = Facts() if revision.missing else _unread(revision.files, revision.path, facts)
             common |= _card(revision.path)
@@ -120,25 +124,37 @@ def _of_revision(revision: Revision, facts: FactsCache) -> Iterator[Entry]:
         about = {"size": revision.size, "files": listed, "partial": "; ".join(revision.missing)}
         yield Entry(key=key, source=named, name=short, path=revision.path, facts=known, **common, **about)
         return
+    if "/" not in named and "@" not in named:  # a repository without an owner, whose files would look like repositories
+        named = f"{named}@main"
     for name in lone:
         files = [file for file in revision.files if file.name == name or _goes_with(file.name, name)]
         about = {"size": sum(file.size for file in files), "files": tuple(EntryFile(file.name, file.size) for file in files)}
         path = revision.path / name
-        known = _unread(files, path, facts)
+        known = _unread(files, path, facts) if can_be_named(revision.repo, revision.commit, name) else _unnamed(name)
         yield Entry(
             key=f"{key}/{name}", source=f"{named}/{name}", name=f"{short}/{name}", path=path, facts=known, **common, **about
         )
 
 
-def lone_weights(names: list[str]) -> list[str]:
+def _named_by_file(revision: Revision) -> list[str]:
+    """The files of a revision that have a row each.
+
+    One alone too, unless the repository is known to have no other: its name would mean another file, or none, as soon as the Hub is
+    asked.
+    """
+    lone = lone_weights([file.name for file in revision.files], one_too=True)
+    return [] if len(lone) == 1 and stands_alone(revision.path, lone[0]) else lone
+
+
+def lone_weights(names: list[str], *, one_too: bool = False) -> list[str]:
     """Files of weights that are models of their own: several in a folder without a usual name, or one in a subfolder.
 
-    Empty where the folder as a whole is one checkpoint.
+    Empty where the folder as a whole is one checkpoint; with `one_too` one file without a usual name counts as well.
     """
     if any(name in USUAL or name == "tinytales.json" for name in names):
         return []
     found = sorted(name for name in names if may_hold_weights(name))
-    return [] if len(found) == 1 and "/" not in found[0] else found[:MOST_LONE_FILES]
+    return [] if len(found) == 1 and "/" not in found[0] and not one_too else found[:MOST_LONE_FILES]
 
 
 def _goes_with(name: str, weights: str) -> bool:
@@ -163,6 +179,10 @@ def _refusal(revision: Revision) -> Facts:
         refused=f"{shown(revision.outside[0])} of {shown(revision.repo)} is a link that leads out of the Hub's cache, so it is not "
         "opened; delete this revision and download it again."
     )
+
+
+def _unnamed(name: str) -> Facts:
+    return Facts(refused=f"{shown(name)} cannot be asked for by this name; give its path instead.")
 
 
 def _of_folders(folders: tuple[Path, ...], facts: FactsCache) -> Iterator[Entry]:
@@ -235,7 +255,7 @@ def _card(folder: Path) -> dict[str, Any]:
 def _licence(card: Path) -> str:
     """What the head of a model card calls its licence; empty where it says nothing."""
     with contextlib.suppress(OSError):
-        with card.open("rb") as file:
+        with open_plain(card) as file:
             head = file.read(_CARD_HEAD).decode("utf-8", "replace")
         front = re.match(r"---\s*\n(.*?)\n---", head, re.DOTALL)
         found = re.search(r"^license(?:_name)?:[ \t]*['\"]?([^'\"\n#]+)", front[1], re.MULTILINE) if front else None

@@ -23,6 +23,8 @@ _answers: dict[tuple[str, str], tuple[float, str]] = {}
 def commits(asked: Iterable[tuple[str, str]], *, again: bool = False) -> dict[tuple[str, str], str]:
     """The commit at which each (repository, branch) stands on the Hub now; those that cannot be asked about are left out.
 
+    One that the Hub has trouble with at this moment is asked about again the next time.
+
     Blocks on the network: call it in a thread. `again` asks also where an answer is still fresh. Raises `NetworkError` where the Hub
     cannot be reached at all.
     """
@@ -35,8 +37,8 @@ def commits(asked: Iterable[tuple[str, str]], *, again: bool = False) -> dict[tu
             commit = answer.get()
         except Unreached as error:
             raise NetworkError(f"The Hub could not be reached{error.why}; what has changed there is not known.") from error
-        except NetworkError:
-            raise
+        except NetworkError:  # of this repository alone
+            continue
         except TinyTalesError:  # gone, or closed to this token: nothing newer can be had
             pass
         _answers[stale[answer.place]] = (time.monotonic(), commit)

@@ -11,7 +11,6 @@ Every change is merged with what another process wrote meanwhile: the file is re
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -45,8 +44,9 @@ class Notes:
         """Read `path`; where it is missing there are no notes, and where it is damaged it is kept aside under another name."""
         self.path = path
         self.trouble = ""
-        """One sentence where the file was damaged; empty else."""
-        self._content = self._read()
+        """One sentence where the file was damaged or cannot be read; empty else."""
+        self._content = _Content()
+        self.reload()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -74,8 +74,11 @@ class Notes:
         return self._content.pinned
 
     def reload(self) -> None:
-        """See what other processes wrote."""
-        self._content = self._read()
+        """See what other processes wrote; where the file cannot be read now, what was known stays known."""
+        try:
+            self._content = self._read()
+        except OSError as error:
+            self.trouble = f"{self.path} cannot be read ({_why(error)})."
 
     def add_folder(self, folder: Path) -> None:
         """Look through this folder too; raises `UsageError` where it is none."""
@@ -116,15 +119,22 @@ class Notes:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=WAIT):
-                content = change(self._read())
+                try:
+                    now = self._read()
+                except OSError as error:  # what cannot be read must not be written over
+                    raise UsageError(
+                        f"{self.path} cannot be read ({_why(error)}), so nothing was changed in it; make it readable, and try again."
+                    ) from error
+                content = change(now)
                 files.write_json(self.path, _to_json(content))
         except Timeout as error:
             raise UsageError(f"{self.path} is being written by another process; try again in a moment.") from error
         except OSError as error:
-            raise UsageError(f"{self.path} cannot be written: {(error.strerror or 'the system refused').lower()}.") from error
+            raise UsageError(f"{self.path} cannot be written: {_why(error)}.") from error
         self._content = content
 
     def _read(self) -> _Content:
+        """What the file holds; OSError where it is there and cannot be read, or is damaged and cannot be kept aside."""
         try:
             if self.path.stat().st_size > LARGEST:
                 raise ValueError("too large")
@@ -135,12 +145,8 @@ class Notes:
             return _Content()
         except (ValueError, RecursionError):
             aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
-            with contextlib.suppress(OSError):
-                self.path.replace(aside)
+            self.path.replace(aside)
             self.trouble = f"{self.path.name} was damaged and is kept as {aside.name}; settings of checkpoints begin anew."
-            return _Content()
-        except OSError as error:
-            self.trouble = f"{self.path} cannot be read ({(error.strerror or 'the system refused').lower()})."
             return _Content()
         return _from_json(data)
 
@@ -173,3 +179,7 @@ def _from_json(data: dict[str, Any]) -> _Content:
 
 def _texts(found: Any) -> list[str]:
     return [one for one in found if isinstance(one, str) and one] if isinstance(found, list) else []
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or "the system refused").lower()

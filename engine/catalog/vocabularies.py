@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.checkpoints.readers.common import shown
 from engine.errors import CheckpointError
+from engine.growing_files import open_plain
 
 MISSING = "missing"
 LARGEST = 1 << 26
@@ -119,11 +120,13 @@ def _llama(size: int) -> Vocabulary:
 
 def _contents(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST:
-            raise CheckpointError(f"The vocabulary {shown(path.name)} is far too large for what it should be.")
-        return path.read_bytes()
+        with open_plain(path) as file:  # a pipe could be read for ever
+            contents: bytes = file.read(LARGEST + 1)
     except OSError as error:
         raise _damaged(path) from error
+    if len(contents) > LARGEST:
+        raise CheckpointError(f"The vocabulary {shown(path.name)} is far too large for what it should be.")
+    return contents
 
 
 def _damaged(path: Path) -> CheckpointError:

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from engine.checkpoints.foreign import Adapted, Weights
-from engine.checkpoints.native import Checkpoint, refuse_absurd
+from engine.checkpoints.native import Checkpoint
+from engine.checkpoints.own import refuse_absurd
 from engine.checkpoints.readers import check_finite, read_weights
 from engine.checkpoints.recognise import recognise
 from engine.devices import one_thread

@@ -11,10 +11,9 @@ import struct
 from importlib import resources
 from pathlib import Path
 
+from engine.checkpoints.hub_names import hub_name
+from engine.checkpoints.readers.kinds import ENDINGS
 from engine.errors import CheckpointError, UsageError
-
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
-"""Endings of files that may hold weights."""
 
 
 def glance(source: str) -> str:
@@ -23,10 +22,7 @@ def glance(source: str) -> str:
     Raises `UsageError` where there is no such path, `CheckpointError` where its weights are missing, cut off or no weights.
     """
     path = Path(os.path.expanduser(source))  # noqa: PTH111 (Path.expanduser raises for an unknown ~name)
-    in_hub = not source.startswith((".", "/", "~")) and (
-        source.count("/") == 1 or (source.count("/") > 1 and path.suffix in _WEIGHTS)
-    )
-    if source == "default" or (in_hub and not path.exists()):
+    if source == "default" or (not path.exists() and hub_name(source)):
         return source
     if not path.exists():
         raise UsageError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
@@ -56,9 +52,10 @@ def folder_of(source: str) -> Path | None:
 
 def _glance_at_foreign(path: Path) -> None:
     """Whether there is a file of weights at all; which kind of model it is, only `load_checkpoint` finds out."""
-    found = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.suffix in _WEIGHTS)
-    if not found or found[0].suffix not in _WEIGHTS:
-        raise CheckpointError(f"{path} holds no checkpoint (no tinytales.json, and no {', '.join(_WEIGHTS)} file).")
+    inside = path.iterdir() if path.is_dir() else ()
+    found = [path] if path.is_file() else sorted(entry for entry in inside if entry.suffix in ENDINGS and entry.is_file())
+    if not found or found[0].suffix not in ENDINGS:
+        raise CheckpointError(f"{path} holds no checkpoint (no tinytales.json, and no {', '.join(ENDINGS)} file).")
     for file in found:
         if file.suffix == ".safetensors":
             _check_weights(file)

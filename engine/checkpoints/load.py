@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from importlib import resources
 from pathlib import Path
 
 import torch
 
 from engine.checkpoints.choices import Choices, apply, load_tokenizer
+from engine.checkpoints.hub_names import hub_name
 from engine.checkpoints.native import Checkpoint, is_native, read_checkpoint
 from engine.devices import choose_device
 from engine.errors import CheckpointError, UsageError
 
-_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w.-]+))?(?:/([\w./-]+\.(?:pt|pth|bin|safetensors)))?")
-"""`owner/name`, and perhaps a revision of it, and a file of weights in it."""
 PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -67,10 +65,11 @@ def locate(source: str) -> tuple[Path, str]:
         if not is_native(path) and is_native(path / "checkpoints" / "best"):  # a run directory stands for its best checkpoint
             return path / "checkpoints" / "best", path.resolve().name
         return path, _short_name(path)
-    if not source.startswith((".", "/", "~")) and (named := _HUB_ID.fullmatch(source)) and ".." not in source:
+    if named := hub_name(source):
         from engine.hub.fetching import fetch
 
-        return fetch(named[1], named[3], named[2]), source
+        found = fetch(named.repo, named.file, named.revision)
+        return found.parent if named.file and is_native(found.parent) else found, source
     raise CheckpointError(f"There is no checkpoint at {source}; give a folder, a file, or a Hub id such as owner/name.")
 
 

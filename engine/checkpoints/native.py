@@ -13,8 +13,6 @@ finite, and every refusal is one sentence.
 
 from __future__ import annotations
 
-import json
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,17 +27,16 @@ from torch import Tensor
 from engine import files
 from engine.checkpoints import layout
 from engine.checkpoints.layout import words
+from engine.checkpoints.own import read_own, refuse_other_shapes
+from engine.checkpoints.readers.common import reason
 from engine.devices import one_thread
-from engine.errors import CheckpointError, TinyTalesError
+from engine.errors import CheckpointError
+from engine.growing_files import open_plain
 from engine.llama_tokenizer import read_json, read_model
 from engine.model import Decoder
 from engine.prompts import PromptStyle
 from engine.settings import ModelConfig, SamplingSettings
 from engine.tokenizer import GPT2Tokenizer, Tokenizer
-
-LARGEST = 4_000_000_000
-"""Parameters; a config that claims more is taken for damaged. The largest TinyStories model has 0.16 billion."""
-MOST_LAYERS = 256
 
 
 @dataclass
@@ -138,26 +135,14 @@ def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer |
 
     `tokenizer` is used in place of the folder's own.
     """
-    card = _read_json(folder / "tinytales.json")
-    shape = _read_json(folder / "config.json")
-    try:
-        config = layout.config_from_hub(shape)
-        refuse_absurd(config, folder / "config.json")
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, TinyTalesError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({_reason(error)}).") from error
-    style = PromptStyle.from_json(card.get("prompt_style"))
-    try:
-        sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
-    except (TinyTalesError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
-    tokenizer = tokenizer or _read_tokenizer(folder, card.get("tokenizer"))
+    own = read_own(folder)
+    config = own.config
+    tokenizer = tokenizer or _read_tokenizer(folder, own.card.get("tokenizer"))
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."
         )
-    tensors = read_tensors(folder / "model.safetensors", layout.hub_shapes(config))
+    tensors = read_tensors(folder / "model.safetensors", config)
     with torch.device("meta"):
         network = Decoder(config)
     network.load_state_dict(layout.from_hub(config, tensors), assign=True)
@@ -166,53 +151,45 @@ def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer |
     network.eval().requires_grad_(False)
     spare = config.vocab_size - tokenizer.vocab_size
     warnings = [f"The model has {spare:,} rows that its tokenizer has no token for; they are never written."] * (spare > 0)
-    end_ids, begin_id = _special_tokens(folder, card, config)
     return Checkpoint(
         network,
         tokenizer,
-        style,
+        own.style,
         name,
         source,
-        shape["model_type"],
-        sampling,
+        own.kind,
+        own.sampling,
         warnings=warnings,
-        card=card,
-        end_ids=end_ids,
-        begin_id=begin_id,
+        card=own.card,
+        end_ids=own.end_ids,
+        begin_id=own.begin_id,
     )
 
 
 def _read_tokenizer(folder: Path, kind: object) -> Tokenizer:
     if kind == "gpt2":
         return GPT2Tokenizer()
-    model = folder / "tokenizer.model"
-    return read_model(model) if kind == "sentencepiece" and model.is_file() else read_json(folder / "tokenizer.json")
+    model, table = folder / "tokenizer.model", folder / "tokenizer.json"
+    if kind == "sentencepiece" and model.is_file():
+        return read_model(model)
+    if table.exists() and not table.is_file():  # a pipe could be read for ever
+        raise CheckpointError(f"{table} is no plain file; put the vocabulary itself there.")
+    return read_json(table)
 
 
-def _special_tokens(folder: Path, card: dict[str, Any], config: ModelConfig) -> tuple[tuple[int, ...], int | None]:
-    """(tokens that end a story besides the tokenizer's own, the token before everything), as `tinytales.json` says."""
-    ends, begin = card.get("end_ids") or [], card.get("begin_id")
-    named = [*ends, *([] if begin is None else [begin])] if isinstance(ends, list) else [None]
-    if any(type(token) is not int or not 0 <= token < config.vocab_size for token in named):
-        raise CheckpointError(
-            f"{folder / 'tinytales.json'} names a token that ends or begins a story and that the model does not have."
-        )
-    return tuple(ends), begin
-
-
-def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file in float32, after checking that it holds just those `shapes`; else `CheckpointError`."""
+def read_tensors(path: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """The tensors of a safetensors file in float32, after checking that it holds just those of such a model; else `CheckpointError`."""
     try:
         header = _header_length(path)
         if header > path.stat().st_size:
             raise CheckpointError(f"{path} is cut off or damaged: its header claims more than the file holds.")
         with safe_open(path, framework="pt", device="cpu") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            _compare(path, found, shapes)
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            refuse_other_shapes(path, found, config)
+            tensors = {name: file.get_tensor(name) for name in found}
     except (SafetensorError, OSError, struct.error, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as weights: it is missing, cut off or damaged ({_reason(error)})."
+            f"{path} cannot be read as weights: it is missing, cut off or damaged ({reason(error)})."
         ) from error
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
@@ -222,50 +199,6 @@ def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Te
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 
-def _compare(path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or extra:
-        what = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} that no part of the model takes"] * bool(extra)
-        raise CheckpointError(f"{path} does not fit its config.json: it {' and '.join(what)}.")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise CheckpointError(f"{path} does not fit its config.json: {name} is {found[name]}, not {shape}.")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(" ".join(name.split()) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _header_length(path: Path) -> int:
-    with path.open("rb") as file:
+    with open_plain(path) as file:  # a pipe could be read for ever
         return struct.unpack("<Q", file.read(8))[0]
-
-
-def refuse_absurd(config: ModelConfig, path: Path) -> None:
-    """Refuse a shape that no story model has, before anything is made of it."""
-    block = config.width * (config.hidden * 2 + config.heads * config.dim_per_head * 2)
-    parameters = config.layers * block + (config.vocab_size + config.context) * config.width
-    if parameters > LARGEST or config.layers > MOST_LAYERS:
-        raise CheckpointError(
-            f"{path} claims {config.layers:,} layers and some {parameters:,} parameters; it is damaged or no story model."
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > 1 << 24:
-            raise CheckpointError(f"{path} is far too large for what it should be.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is missing or damaged ({_reason(error)}).") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} is damaged: it is not a JSON object.")
-    return data
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -58,6 +58,14 @@ class Outline:
     def is_floating_point(self) -> bool:
         return self.floating
 
+    def split(self, sizes: Sequence[int]) -> tuple[Outline, ...]:
+        """Several, so many rows of it each."""
+        return tuple(replace(self, shape=(size, *self.shape[1:]), place=None) for size in sizes)
+
+    def chunk(self, count: int) -> tuple[Outline, ...]:
+        """So many of equal size, one below the other; their rows must come out even."""
+        return self.split((self.shape[0] // count,) * count)
+
     @staticmethod
     def joined(parts: Sequence[Outline]) -> Outline:
         """Several one below the other."""

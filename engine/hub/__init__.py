@@ -3,7 +3,6 @@
 fetching     a checkpoint's folder for whoever loads it, from the cache first
 failures     what went wrong, each in a sentence of its own
 search       the Hub, with the known story models of `curated` first; `asking` puts several questions at once
-newer        what has moved on there since it was downloaded
 needed       which files of a repository are wanted                            planning what a download would fetch
 worker       the process that downloads one plan (only a process can be cancelled); `reporting` is how it tells of it,
              `worker_process` its other end

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.readers.common import shown
+from engine.checkpoints.readers.common import LARGEST_INDEX, shown
 from engine.checkpoints.readers.kinds import may_hold_weights
+from engine.growing_files import open_plain
 
-LARGEST_INDEX = 32_000_000
 _REPO = re.compile(r"(model|dataset|space|kernel)s--(.+)")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LARGEST_REF = 200
+"""Bytes of a file that names a commit."""
 _IGNORED = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
@@ -207,7 +208,7 @@ class _Look:
     def _revision(self, repo: str, snapshot: os.DirEntry[str], refs: tuple[str, ...], blobs: dict[str, os.stat_result]) -> None:
         files, broken, outside = list[CachedFile](), list[str](), list[str]()
         store = str(Path(snapshot.path).parent.parent / "blobs")
-        for name, path, link in _names_below(snapshot.path, self.inside):
+        for name, path, link in _names_below(snapshot.path):
             blob = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) if link else path  # noqa: PTH118, PTH115, PTH120
             place, _, etag = blob.rpartition(os.sep)
             stat = blobs.get(etag) if place == store else None
@@ -246,14 +247,17 @@ class _Look:
         """Names of branches and tags by the commit they point at."""
         found: dict[str, list[str]] = {}
         top = os.path.join(folder, "refs")  # noqa: PTH118
-        for name, path, link in _names_below(top, self.inside):
+        for name, path, link in _names_below(top):
             with contextlib.suppress(OSError, UnicodeDecodeError):
-                if not link and os.stat(path).st_size <= 200:  # noqa: PTH116
-                    found.setdefault(Path(path).read_text("utf-8").strip(), []).append(name)
+                if not link:
+                    with open_plain(Path(path)) as file:
+                        said = file.read(_LARGEST_REF + 1)
+                    if len(said) <= _LARGEST_REF:
+                        found.setdefault(said.decode().strip(), []).append(name)
         return found
 
 
-def _names_below(top: str, inside: str, below: str = "", depth: int = 0) -> Iterator[tuple[str, str, bool]]:
+def _names_below(top: str, below: str = "", depth: int = 0) -> Iterator[tuple[str, str, bool]]:
     """(name, path, whether it is a link) of the files below a folder; linked folders are not entered."""
     try:
         entries = sorted(os.scandir(top), key=lambda entry: entry.name)
@@ -264,7 +268,7 @@ def _names_below(top: str, inside: str, below: str = "", depth: int = 0) -> Iter
             continue
         if entry.is_dir(follow_symlinks=False):
             if depth < 12:
-                yield from _names_below(entry.path, inside, f"{below}{entry.name}/", depth + 1)
+                yield from _names_below(entry.path, f"{below}{entry.name}/", depth + 1)
         else:
             yield f"{below}{entry.name}", entry.path, entry.is_symlink()
 
@@ -287,10 +291,11 @@ def _is_payload(name: str) -> bool:
 def _shards(index: Path) -> list[str]:
     """The files that an index of weights names; none where it cannot be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        if index.stat().st_size <= LARGEST_INDEX:
-            data: Any = json.loads(index.read_bytes())
-            table = data.get("weight_map") if isinstance(data, dict) else None
-            return sorted({name for name in table.values() if isinstance(name, str)}) if isinstance(table, dict) else []
+        with open_plain(index) as file:
+            contents = file.read(LARGEST_INDEX + 1)
+        data: Any = json.loads(contents) if len(contents) <= LARGEST_INDEX else None
+        table = data.get("weight_map") if isinstance(data, dict) else None
+        return sorted({name for name in table.values() if isinstance(name, str)}) if isinstance(table, dict) else []
     return []
 
 

@@ -10,13 +10,17 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from engine.checkpoints.readers.common import shown
 from engine.errors import UsageError
-from engine.hub.cache import Cache, Partial, Revision
+from engine.hub.cache import Cache, Partial, Revision, scan
 
 MARKER = ".huggingface-shared-blobs"
 """The file that says that `<cache>/blobs` is huggingface_hub's store of blobs that several repositories share."""
+DOWNLOAD_LOCK = "tinytales.lock"
+"""Beside huggingface_hub's locks of a repository's blobs: held, by all at once, by the workers that are downloading into it (those locks
+are free while a file is checked, and between two files), and by one alone who takes something away."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Deletion:
     """Bytes that will be free once the trash is emptied; those of shared blobs once, and only if nobody else uses them."""
     kept_shared: int
     """Bytes of files of these revisions that stay, because other revisions or repositories use them."""
+    sizes: tuple[tuple[str, int], ...] = ()
+    """Every file that a person was told of: its path inside the cache, and its bytes."""
 
     @property
     def words(self) -> str:
@@ -57,6 +63,28 @@ def preview(cache: Cache, revisions: Sequence[tuple[str, str]], partials: Sequen
             raise UsageError(
                 f"A file of {shown(partial.repo)} is being downloaded at this moment; wait for it, or cancel it first."
             )
+    return _worked_out(cache, chosen, partials)
+
+
+def looked_at_again(deletion: Deletion) -> Deletion:
+    """The same deletion as the cache is now, for who holds `locked`: a ref may point elsewhere by now, another revision use a blob.
+
+    Raises `UsageError` where a file has come, gone or changed since a person saw what would go.
+    """
+    cache = scan(deletion.cache)
+    chosen = [_find(cache, repo, commit) for repo, commit in deletion.revisions]
+    for repo in deletion.whole_repos:
+        going = {revision.path.name for revision in chosen if revision.repo == repo}
+        folder = next(revision.path.parent for revision in chosen if revision.repo == repo)
+        if any(path.is_dir() and path.name not in going for path in folder.iterdir()):  # also one that `scan` could not read
+            raise UsageError(f"{shown(repo)} has got another revision meanwhile; look again at what would be deleted.")
+    now = _worked_out(cache, chosen, [partial for partial in cache.partials if partial.path in deletion.partials])
+    if (now.sizes, now.whole_repos) != (deletion.sizes, deletion.whole_repos):
+        raise UsageError(f"{deletion.words} has changed meanwhile; look again at what would be deleted.")
+    return now
+
+
+def _worked_out(cache: Cache, chosen: Sequence[Revision], partials: Sequence[Partial]) -> Deletion:
     whole, moves, blobs = [], list[str](), dict[Path, int]()
     for repo in dict.fromkeys(revision.repo for revision in chosen):
         going = [revision for revision in chosen if revision.repo == repo]
@@ -71,6 +99,8 @@ def preview(cache: Cache, revisions: Sequence[tuple[str, str]], partials: Sequen
     moves += [str(partial.path.relative_to(cache.folder)) for partial in extra if partial.repo not in whole]
     used = {file.blob: file.size for revision in chosen for file in revision.files}
     freed = _freed(cache.folder, blobs)
+    sizes = {revision.path / file.name: file.size for revision in chosen for file in revision.files}
+    sizes |= {partial.path: partial.size for partial in extra}
     return Deletion(
         cache.folder,
         tuple((revision.repo, revision.commit) for revision in chosen),
@@ -79,44 +109,48 @@ def preview(cache: Cache, revisions: Sequence[tuple[str, str]], partials: Sequen
         tuple(moves),
         freed + sum(partial.size for partial in extra),
         sum(used.values()) - freed,
+        tuple(sorted((str(path.relative_to(cache.folder)), count) for path, count in sizes.items())),
     )
 
 
 def refuse_if_busy(cache: Cache, repo_folder: Path) -> None:
     """Raises `UsageError` where a process is downloading into a repository's folder."""
-    locks = cache.folder / ".locks" / repo_folder.name
-    if any(_is_held(lock) for lock in _lock_files(locks)):
-        name = repo_folder.name.partition("--")[2].replace("--", "/")
-        raise UsageError(
-            f"{shown(name)} is being downloaded at this moment; wait until it is there, or cancel the download first."
-        )
+    if any(_is_held(lock) for lock in _lock_files(cache.folder / ".locks" / repo_folder.name)):
+        _refuse_busy(repo_folder.name)
 
 
 def is_being_written(partial: Path) -> bool:
-    """Whether a process is at work on a partial file: huggingface_hub holds the lock of a blob while it downloads it."""
-    etag = partial.name.split(".")[0]
-    return _is_held(partial.parent.parent.parent / ".locks" / partial.parent.parent.name / f"{etag}.lock")
+    """Whether a process may be at work on a partial file: huggingface_hub holds the lock of a blob while it downloads it, and our
+    workers hold one of the whole repository."""
+    locks = partial.parent.parent.parent / ".locks" / partial.parent.parent.name
+    return _is_held(locks / f"{partial.name.split('.')[0]}.lock") or _is_held(locks / DOWNLOAD_LOCK)
 
 
 @contextlib.contextmanager
 def locked(cache: Path, repo_folders: Sequence[str]) -> Iterator[None]:
-    """Hold huggingface_hub's own locks of all blobs of these repositories, as far as there are any.
+    """Hold huggingface_hub's own locks of all blobs of these repositories, as far as there are any, and keep our workers out.
 
-    Raises `UsageError` where a download holds one of them.
+    Raises `UsageError` where a download holds one of them, OSError where no lock can be made.
     """
     from filelock import FileLock, Timeout
 
     with contextlib.ExitStack() as stack:
         for folder in repo_folders:
-            for lock in _lock_files(cache / ".locks" / folder):
+            locks = cache / ".locks" / folder
+            locks.mkdir(parents=True, exist_ok=True)
+            for lock in dict.fromkeys((locks / DOWNLOAD_LOCK, *_lock_files(locks))):
                 try:
                     stack.enter_context(FileLock(lock, timeout=0))
-                except Timeout as error:
-                    name = folder.partition("--")[2].replace("--", "/")
-                    raise UsageError(
-                        f"{shown(name)} is being downloaded at this moment; wait until it is there, or cancel the download first."
-                    ) from error
+                except Timeout:
+                    _refuse_busy(folder)
         yield
+
+
+def _refuse_busy(folder: str) -> NoReturn:
+    name = shown(folder.partition("--")[2].replace("--", "/"))
+    raise UsageError(
+        f"{name} is being downloaded at this moment; wait until it is there, or cancel the download first."
+    ) from None
 
 
 def has_shared_store(cache: Path) -> bool:

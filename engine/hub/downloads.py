@@ -71,6 +71,11 @@ class Downloads:
         self._at_once = at_once
         self._history = History(history) if history else None
         self._condition = threading.Condition()
+        self._saving = threading.Lock()
+        """Held while the history is written: by one at a time, so that it is written in order. Taken before the condition."""
+        self._unsaved: set[str] = set()
+        """Downloads that have ended or were removed, which the history does not tell yet."""
+        self._being_saved: set[str] = set()
         self._jobs: dict[str, _Job] = {}
         self._running: set[str] = set()
         self._closed = False
@@ -101,6 +106,7 @@ class Downloads:
                 self._end(job, "cancelled")
             self._start_next()
             found = job.snapshot()
+        self._save_soon()
         self._tell()
         return found
 
@@ -115,6 +121,7 @@ class Downloads:
                 job.process.stop()
             elif id not in self._running:
                 self._end(job, "cancelled")
+        self._save_soon()
         self._tell()
 
     def retry(self, id: str) -> Download:
@@ -134,15 +141,15 @@ class Downloads:
         with self._condition:
             if self._jobs[id].state in ENDED:
                 del self._jobs[id]
-                if self._history:
-                    self._history.save(self._ended(), {id})
+                self._unsaved.add(id)
+        self._save()
         self._tell()
 
     def wait(self, id: str, timeout: float | None = None) -> Download:
-        """The download when it is over, or as it is after `timeout` seconds."""
+        """The download when it is over and the history tells of it, or as it is after `timeout` seconds."""
         with self._condition:
             job = self._jobs[id]
-            self._condition.wait_for(lambda: self._jobs.get(id, job).state in ENDED, timeout)
+            self._condition.wait_for(lambda: self._jobs.get(id, job).state in ENDED and not self._is_unsaved(id), timeout)
             return self._jobs.get(id, job).snapshot()
 
     def close(self) -> None:
@@ -153,7 +160,7 @@ class Downloads:
         for id in open_ones:
             self.cancel(id)
         with self._condition:
-            self._condition.wait_for(lambda: not self._running, CLOSING_SECONDS)
+            self._condition.wait_for(lambda: not (self._running or self._unsaved or self._being_saved), CLOSING_SECONDS)
 
     def _start_next(self) -> None:
         for job in self._jobs.values():
@@ -196,18 +203,39 @@ class Downloads:
             self._end(job, "cancelled" if job.cancelled and ended != "done" else ended)
             self._start_next()
         self._tell()
+        self._save()
 
     def _end(self, job: _Job, state: State) -> None:
-        """Note the end of a download; the lock is held."""
+        """Note the end of a download; the condition is held. `_save` has to follow when it is not any more."""
         if state != "failed":
             job.message = job.kind = ""
         job.state, job.ended = state, time.time()
         if self._history:
-            self._history.save(self._ended())
+            self._unsaved.add(job.id)
         self._condition.notify_all()
 
-    def _ended(self) -> list[dict[str, Any]]:
-        return [job.to_json() for job in self._jobs.values() if job.state in ENDED]
+    def _save_soon(self) -> None:
+        """`_save` in a thread: who only asks for something does not wait for the disk."""
+        if self._unsaved:
+            threading.Thread(target=self._save, daemon=True, name="downloads-history").start()
+
+    def _save(self) -> None:
+        """Bring the history up to date, never under the condition: with a slow disk, who looks would wait for it."""
+        with self._saving:
+            with self._condition:
+                self._being_saved, self._unsaved = self._unsaved, set()
+                ended = [job.to_json() for job in self._jobs.values() if job.state in ENDED]
+                removed = self._being_saved - self._jobs.keys()
+            try:
+                if self._history and self._being_saved:
+                    self._history.save(ended, removed)
+            finally:
+                with self._condition:
+                    self._being_saved = set()
+                    self._condition.notify_all()
+
+    def _is_unsaved(self, id: str) -> bool:
+        return id in self._unsaved or id in self._being_saved
 
     def _tell(self) -> None:
         if self._on_change:

@@ -8,16 +8,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints.readers.common import LARGEST_INDEX
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
+from engine.growing_files import open_plain
 from engine.hub.cache import cache_folder
 from engine.hub.failures import failure_of, plain, told
 from engine.hub.needed import RemoteFile, missing_shards, needed, weights
-from engine.hub.planning import refuse_odd_revision, storage
+from engine.hub.planning import COMMIT, refuse_odd_revision, storage
 from engine.hub.worker_process import WorkerProcess
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_LARGEST_INDEX = 1 << 26
-"""Bytes of JSON that are read at most."""
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
+"""The beginning of a commit, as lists show it."""
+_LARGEST_REF = 200
+"""Bytes of a file that names a commit."""
 
 
 def fetch(repo_id: str, file: str | None = None, revision: str | None = None) -> Path:
@@ -34,9 +37,9 @@ def fetch(repo_id: str, file: str | None = None, revision: str | None = None) ->
         refuse_odd_revision(revision)
         if file and (file.startswith("/") or ".." in file.split("/")):
             raise CheckpointError(f"{repo_id} on the Hub has no file {plain(file)}.")
+        if here := fetch_cached(repo_id, file, revision):
+            return here
         snapshot = cached_snapshot(repo_id, revision)
-        if snapshot and _complete(snapshot, file):
-            return snapshot / file if file else snapshot
         try:
             folder = _download(repo_id, file, revision)
         except NetworkError:
@@ -52,17 +55,39 @@ def fetch(repo_id: str, file: str | None = None, revision: str | None = None) ->
     return folder / file if file else folder
 
 
+def fetch_cached(repo: str, file: str | None = None, revision: str | None = None) -> Path | None:
+    """What `fetch` gives where the cache holds it whole; else None. Asks no network."""
+    snapshot = cached_snapshot(repo, revision)
+    if snapshot is None or not _complete(snapshot, file):
+        return None
+    return snapshot / file if file else snapshot
+
+
 def cached_snapshot(repo: str, revision: str | None = None) -> Path | None:
     """The folder of the cache with the files of a revision, as far as it is known here and there is one."""
     folder = storage(cache_folder(), repo)
     commit = revision or "main"
-    if not _COMMIT.fullmatch(commit):
-        try:
-            commit = (folder / "refs" / commit).read_text().strip()
-        except (OSError, ValueError):
-            return None
-    snapshot = folder / "snapshots" / commit
-    return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None
+    if not COMMIT.fullmatch(commit):
+        with contextlib.suppress(OSError, ValueError), open_plain(folder / "refs" / commit) as file:
+            commit = file.read(_LARGEST_REF).decode().strip()
+    if _SHORT.fullmatch(commit) and not (folder / "snapshots" / commit).is_dir():
+        with contextlib.suppress(OSError):
+            fitting = [path.name for path in (folder / "snapshots").iterdir() if path.name.startswith(commit)]
+            commit = fitting[0] if len(fitting) == 1 else commit
+    if commit in ("", ".", "..") or "/" in commit or "\0" in commit:
+        return None
+    snapshot = folder / "snapshots" / commit  # whose name is a commit, unless somebody made it by hand
+    return snapshot if snapshot.is_dir() else None
+
+
+def stands_alone(snapshot: Path, name: str) -> bool:
+    """Whether the repository's own name means this file of weights: the commit has no others, as the note of its files tells.
+
+    False where there is no such note, since the cache may then hold one of several.
+    """
+    with contextlib.suppress(TinyTalesError):
+        return [file.name for file in weights(_listed(snapshot) or ())] == [name]
+    return False
 
 
 def _download(repo: str, file: str | None, revision: str | None) -> Path:
@@ -128,9 +153,9 @@ def _listed(snapshot: Path) -> list[RemoteFile] | None:
     """The files that the commit has on the Hub, as huggingface_hub noted them; None where it did not."""
     note = snapshot.parent.parent / "trees" / f"{snapshot.name}.json"
     try:
-        if note.stat().st_size > _LARGEST_INDEX:
-            return None
-        data: Any = json.loads(note.read_text(encoding="utf-8"))
+        with open_plain(note) as file:
+            contents = file.read(LARGEST_INDEX + 1)
+        data: Any = json.loads(contents) if len(contents) <= LARGEST_INDEX else {}
         return [RemoteFile(str(name), int(entry["size"])) for name, entry in data["files"].items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -13,6 +13,8 @@ MOST = 200
 """Downloads that are kept."""
 _LARGEST = 1 << 23
 """Bytes of the file that are read at most."""
+WAIT = 5.0
+"""Seconds that another process may take to write."""
 _TEXTS = ("repo", "revision", "pattern", "message", "kind")
 _STATES = ("done", "failed", "cancelled")
 
@@ -26,9 +28,31 @@ class History:
     def load(self) -> list[dict[str, Any]]:
         """The downloads in it (fields of a `Download`), without the lines that make no sense."""
         try:
+            return self._read()
+        except OSError:
+            return []
+
+    def save(self, ended: list[dict[str, Any]], without: set[str] | None = None) -> None:
+        """Add `ended` to what lies there by now (another process may have added its own), less the ids in `without`.
+
+        Nothing is written where the file cannot be read, so that nothing is lost, or where another process does not get done with it.
+        """
+        from filelock import FileLock
+
+        with contextlib.suppress(OSError):  # a lock that is not free in time is one of them
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._path.with_name(f".{self._path.name}.lock"), timeout=WAIT):
+                entries = {entry["id"]: _jsonable(entry) for entry in self._read()} | {entry["id"]: entry for entry in ended}
+                kept = [entry for entry in entries.values() if entry["id"] not in (without or ())]
+                kept.sort(key=lambda entry: entry.get("ended") or 0.0)
+                files.write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in kept[-MOST:]))
+
+    def _read(self) -> list[dict[str, Any]]:
+        """As `load`; OSError where the file is there and cannot be read."""
+        try:
             with self._path.open("rb") as file:
                 lines = file.read(_LARGEST).splitlines()
-        except OSError:
+        except FileNotFoundError:
             return []
         kept: dict[str, dict[str, Any]] = {}
         for line in lines:
@@ -36,15 +60,6 @@ class History:
                 entry = _sound(json.loads(line))
                 kept[entry["id"]] = entry
         return list(kept.values())[-MOST:]
-
-    def save(self, ended: list[dict[str, Any]], without: set[str] | None = None) -> None:
-        """Add `ended` to what lies there by now (another process may have added its own), less the ids in `without`."""
-        entries = {entry["id"]: _jsonable(entry) for entry in self.load()} | {entry["id"]: entry for entry in ended}
-        kept = [entry for entry in entries.values() if entry["id"] not in (without or ())]
-        kept.sort(key=lambda entry: entry.get("ended") or 0.0)
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in kept[-MOST:]))
 
 
 def _sound(entry: dict[str, Any]) -> dict[str, Any]:

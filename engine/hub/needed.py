@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.checkpoints.readers.kinds import may_hold_weights
+from engine.checkpoints.readers.kinds import may_hold_weights, newest_epoch
 from engine.errors import CheckpointError, UsageError
 from engine.hub.failures import plain
 
@@ -37,7 +37,6 @@ class SeveralModels(UsageError):
 
 
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<ending>\.\w+)")
-_EPOCH = re.compile(r"(?P<stem>.*epoch[_-]?)(?P<epoch>\d{1,9})\.\w+")
 _ALWAYS = ("config*.json", "*_config.json", "special_tokens_map.json", "added_tokens.json", "tinytales.json", "README.md")
 _VOCABULARY = ("tokenizer.json", "tok*.model", "tok*.bin")
 _MERGES = ("vocab.json", "merges.txt")
@@ -117,9 +116,8 @@ def _one(models: dict[str, list[RemoteFile]], usual: str, repo: str) -> list[Rem
         return models[usual]
     if len(models) == 1:
         return next(iter(models.values()))
-    epochs = [match for name in models if (match := _EPOCH.fullmatch(name))]
-    if len(epochs) == len(models) and len({match["stem"] for match in epochs}) == 1:
-        return models[max(epochs, key=lambda match: int(match["epoch"])).string]
+    if newest := newest_epoch(list(models)):
+        return models[newest]
     raise SeveralModels(list(models), repo)
 
 

@@ -1,6 +1,7 @@
 """What a download would fetch, and whether it fits: the Hub is asked, the cache looked into, and not a byte of a file fetched.
 
-A plan names a commit, so that what is fetched afterwards is what was shown. Knows no torch.
+A plan names a commit. Who fetches it later by the name of a branch has it planned anew (`engine.hub.worker`), and gets what the branch
+holds by then; who fetches `Plan.commit` gets what was shown. Knows no torch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ LARGEST = 1 << 44
 MOST_FILES = 100_000
 _WAITS = (0.5, 1.0)
 """Seconds before the Hub is asked again when it has trouble of its own."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A commit by its whole name."""
 _CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -106,7 +108,7 @@ def look(repo: str, revision: str | None = None, pattern: str | None = None) -> 
     try:
         info = _ask(repo, revision)
         commit = str(info.sha or "")
-        if not _COMMIT.fullmatch(commit):
+        if not COMMIT.fullmatch(commit):
             raise CheckpointError(f"The Hub named no commit of {plain(repo)} that makes sense; check HF_ENDPOINT.")
         listed = [_remote(repo, sibling) for sibling in info.siblings or ()]
         if len(listed) > MOST_FILES:
@@ -123,7 +125,7 @@ def refuse_if_full(plan: Plan) -> None:
     if not plan.fits:
         raise CheckpointError(
             f"{plan.repo} needs {_size(plan.to_fetch)} more, and the disk of {plain(str(plan.cache))} has {_size(plan.free_bytes)} "
-            f"free, of which {_size(RESERVE)} are kept; make room, or set HF_HOME to a folder on another disk."
+            f"free, and {_size(RESERVE)} of it stay free; make room, or set HF_HOME to a folder on another disk."
         )
 
 

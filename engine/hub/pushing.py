@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from engine.checkpoints.exporting import MARK
 from engine.checkpoints.glance import folder_of, glance
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
 from engine.hub.failures import plain
 from engine.hub.failures import told as failure_told
 
-_TAKEN = ("*.safetensors", "*.safetensors.index.json", "*.gguf", "*.json", "*.model", "*.md", "*.txt", "license*")
+_TAKEN = (
+    "*.safetensors", "*.safetensors.index.json", "*.gguf", "*.json", "*.model", "*.md", "license*", "licence*", "notice*",
+    "merges.txt", "vocab.txt",
+)  # fmt: skip
 _PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt", "*.pkl", "*.pickle")
 _WEIGHTS = ("*.safetensors", "*.gguf", *_PICKLES)
 _TRAINING = (
@@ -30,10 +34,15 @@ _SECRET_NAMES = (
     "*password*", "token", "token.*", "stored_tokens", "*.p12", "*.kdbx",
 )  # fmt: skip
 _SECRET_WORDS = re.compile(
-    rb"\bhf_[A-Za-z0-9]{30,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bghp_[A-Za-z0-9]{36}\b"
+    rb"(?:hf|api_org)_[A-Za-z0-9]{30,}"
+    rb"|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22,}|glpat-[A-Za-z0-9_-]{20,}"
+    rb"|(?<![A-Z0-9])A[KS]IA[0-9A-Z]{16}(?![A-Z0-9])"
+    rb"|(?:(?<![A-Za-z0-9])|\\[nrt])sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}"  # also behind a line break in JSON
+    rb"|-----BEGIN [A-Z0-9 ]*PRIVATE KEY"
 )
+"""Tokens of the Hub, GitHub and GitLab, keys of Amazon's cloud and of services that begin theirs with `sk-`, private keys."""
 _LARGEST_TEXT = 1 << 26
-"""Bytes up to which a file that is no weights is looked through for secrets; a vocabulary has a few million."""
+"""Bytes up to which a file that is no weights can be looked through for secrets; a vocabulary has a few million."""
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
@@ -66,8 +75,9 @@ class PushPlan:
         return sum(file.size for file in self.files)
 
 
-def plan_push(folder: Path, repo: str, private: bool, *, pickles: bool = False) -> PushPlan:
-    """What pushing a checkpoint's folder to `owner/name` would send; asks the Hub whether it has that repository.
+def plan_push(folder: Path, repo: str, private: bool, *, pickles: bool = False, ask: bool = True) -> PushPlan:
+    """What pushing a checkpoint's folder to `owner/name` would send; asks the Hub whether it has that repository, unless `ask` is False:
+    then it is taken to be new.
 
     A run's folder stands for its best checkpoint. Raises `UsageError` and `CheckpointError` for what must not be pushed, and those of
     the Hub (`NetworkError` is worth trying again).
@@ -76,7 +86,7 @@ def plan_push(folder: Path, repo: str, private: bool, *, pickles: bool = False) 
         raise UsageError(f"{plain(repo)} is not a name that the Hub could have; it looks like owner/name.")
     folder = _checkpoint_folder(folder)
     files, left_out = _sorted_out(folder, pickles)
-    exists, is_private = _on_the_hub(repo)
+    exists, is_private = _on_the_hub(repo) if ask else (False, private)
     if exists and private and not is_private:
         raise UsageError(f"{repo} is there already and public; make it private on its page first, or choose another name.")
     card = any(file.name == "README.md" for file in files)
@@ -142,9 +152,9 @@ def _sorted_out(folder: Path, pickles: bool) -> tuple[tuple[PushedFile, ...], tu
             continue
         _refuse_secrets(path)
         files.append(PushedFile(path.name, path.stat().st_size))
-    if not any(fnmatch(file.name.lower(), pattern) for file in files for pattern in _WEIGHTS if file.name != "tokenizer.bin"):
+    if not any(_is_weights(file.name.lower()) for file in files if file.name != "tokenizer.bin"):
         raise CheckpointError(
-            f"{folder} holds weights only as a pickle, which can carry code; export it to hf first, or ask for pickles to be pushed."
+            f"{folder} holds weights only as a pickle, which can carry code; export it to hf first and push that."
         )
     return tuple(files), tuple(left_out)
 
@@ -157,22 +167,34 @@ def _why_left_out(path: Path, lower: str, pickles: bool) -> str | None:
         return "not a plain file"
     if any(fnmatch(lower, pattern) for pattern in _TRAINING):
         return "training state"
+    if lower == MARK:
+        return "says that this folder was exported here"
     if lower.startswith("."):
         return "hidden"
     if any(fnmatch(lower, pattern) for pattern in _PICKLES) and _is_pickle(path):
         return None if pickles else "a pickle, which can carry code"
     if any(fnmatch(lower, pattern) for pattern in (*_TAKEN, "*.bin")):
-        return None
+        too_large = not _is_weights(lower) and path.stat().st_size > _LARGEST_TEXT
+        return "too large to be looked through for secrets" if too_large else None
     return "no part of a checkpoint"
 
 
+def _is_weights(lower: str) -> bool:
+    return any(fnmatch(lower, pattern) for pattern in _WEIGHTS)
+
+
 def _leads_out(path: Path, folder: Path) -> bool:
-    """Whether something is a link to a place outside of the folder. The Hub's cache keeps a repository's files behind such links."""
+    """Whether something is a link to a place outside of the folder.
+
+    The Hub's cache keeps files behind such links, in a store of the repository or in the one that all repositories share.
+    """
     if not path.is_symlink():
         return False
     real, home = path.resolve(), folder.resolve()
-    cached = home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--")
-    return not real.is_relative_to(home) and not (cached and real.parent == home.parent.parent / "blobs")
+    repository = home.parent.parent
+    cached = home.parent.name == "snapshots" and repository.name.startswith("models--")
+    stores = (repository / "blobs", repository.parent / "blobs") if cached else ()
+    return not any(real.is_relative_to(place) for place in (home, *stores))
 
 
 def _is_pickle(path: Path) -> bool:
@@ -188,9 +210,7 @@ def _starts(path: Path) -> bytes:
 
 
 def _refuse_secrets(path: Path) -> None:
-    if any(fnmatch(path.name.lower(), pattern) for pattern in _WEIGHTS) or path.stat().st_size > _LARGEST_TEXT:
-        return
-    if _SECRET_WORDS.search(path.read_bytes()):
+    if not _is_weights(path.name.lower()) and _SECRET_WORDS.search(path.read_bytes()):
         raise CheckpointError(f"{plain(path.name)} holds what looks like a token or a private key; take it out before you push.")
 
 

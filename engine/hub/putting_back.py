@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import filecmp
 import os
 from pathlib import Path
+
+from engine.hub.deletion import has_shared_store
 
 
 def in_the_way(source: Path, target: Path) -> Path | None:
@@ -21,7 +25,10 @@ def in_the_way(source: Path, target: Path) -> Path | None:
 
 
 def put_back(source: Path, target: Path) -> None:
-    """Rename `source` to `target`; what is there already stays, and its copy in the source goes. Raises OSError."""
+    """Rename `source` to `target`; what is there already stays, and its copy in the source goes.
+
+    Raises OSError, also where something else is there; nothing is replaced and nothing lost then.
+    """
     if not os.path.lexists(source):
         return
     if not os.path.lexists(target):
@@ -33,6 +40,35 @@ def put_back(source: Path, target: Path) -> None:
         source.rmdir()
     elif is_ref(target) or same(source, target):
         source.unlink()
+    else:
+        raise FileExistsError(errno.EEXIST, "something else has come there meanwhile", str(target))
+
+
+def release_shared(cache: Path, top: Path) -> int:
+    """Give up the links below `top` into huggingface_hub's shared store through its own deletion, which knows who else uses
+    them; the bytes freed.
+
+    Each link goes back to its place for that; where the place is taken, a newer download uses the same blob and nothing is freed.
+    """
+    if not has_shared_store(cache):
+        return 0
+    from huggingface_hub import DeleteCacheStrategy, scan_cache_dir
+
+    freed = 0
+    for link in [path for path in top.rglob("*") if path.parent.name == "blobs" and path.is_symlink()]:
+        place = cache / link.relative_to(top)
+        made = [folder for folder in (place.parent.parent, place.parent) if not folder.exists()]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        before = scan_cache_dir(cache).size_on_disk
+        if not os.path.lexists(place):
+            link.rename(place)
+            nothing: frozenset[Path] = frozenset()
+            DeleteCacheStrategy(0, frozenset({place}), nothing, nothing, nothing, cache_dir=cache).execute()
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        freed += max(0, before - scan_cache_dir(cache).size_on_disk)
+    return freed
 
 
 def same(one: Path, other: Path) -> bool:

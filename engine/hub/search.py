@@ -19,6 +19,7 @@ from engine.hub.curated import KNOWN, Known
 from engine.hub.failures import Unreached
 from engine.hub.failures import told as told_failure
 from engine.hub.needed import RemoteFile, needed
+from engine.run_status import whole
 
 AT_ONCE = 6
 """Questions under way at the same time."""
@@ -73,7 +74,7 @@ class Found:
     trouble: str = ""
     """Why the Hub could not be searched, in one sentence; the models are then the known ones alone."""
     network: bool = False
-    """Whether the trouble is one that may be gone another time."""
+    """Whether the trouble is one that may be gone another time; false where there is none, or where asking again would not help."""
 
 
 _answers: dict[str, tuple[float, Any]] = {}
@@ -125,6 +126,8 @@ def _asked(model: Model) -> tuple[Model, bool]:
         return _detailed(model, _info(model.repo)), False
     except TinyTalesError as error:
         return dataclasses.replace(model, trouble=_worded(error)), isinstance(error, Unreached)
+    except Exception:  # whatever one page says, the others are still shown
+        return dataclasses.replace(model, trouble="What the Hub says of it makes no sense; look at its page there."), False
 
 
 def _worded(error: TinyTalesError) -> str:
@@ -179,8 +182,13 @@ def _detailed(model: Model, info: Any) -> Model:
     trouble = ""
     try:
         size: int | None = sum(file.size for file in needed(files, model.file or None))
-    except UsageError:  # several models: which one is chosen before it is downloaded
-        size = sum(file.size for file in files if file.name.endswith((".pt", ".pth", ".bin", ".safetensors")))
+    except UsageError as error:  # several models: which one is chosen before it is downloaded
+        trouble = str(error) if model.file else ""
+        size = (
+            None
+            if model.file
+            else sum(file.size for file in files if file.name.endswith((".pt", ".pth", ".bin", ".safetensors")))
+        )
     except TinyTalesError as error:
         size, trouble = None, str(error)
     config = info.config or {}
@@ -189,9 +197,9 @@ def _detailed(model: Model, info: Any) -> Model:
     return dataclasses.replace(
         model,
         family=model.family or _FAMILIES.get(config.get("model_type", ""), ""),
-        parameters=model.parameters or numbers,
+        parameters=model.parameters or whole(numbers),
         size=size,
-        downloads=info.downloads,
+        downloads=whole(info.downloads),
         licence=_licence(card, info.tags or []),
         gated=bool(info.gated),
         private=bool(info.private),

@@ -24,19 +24,24 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from engine import files
-from engine.errors import TinyTalesError
+from engine.errors import NetworkError, TinyTalesError
 from engine.hub.checksums import checksum_of
-from engine.hub.failures import damaged_on_the_way, kind_of, told
+from engine.hub.deletion import DOWNLOAD_LOCK
+from engine.hub.failures import damaged_on_the_way, kind_of, plain, told
 from engine.hub.needed import RemoteFile
-from engine.hub.planning import Plan, PlannedFile, look, refuse_if_full
+from engine.hub.planning import Plan, PlannedFile, is_cached, look, refuse_if_full
 from engine.hub.reporting import Bar, Reporter
 
 PATIENCE = 0.4
 """Seconds that an orderly end may take."""
+LOCK_WAIT = 10.0
+"""Seconds that taking something out of the repository's folder may take; renames are quick."""
 CHUNK = 1 << 17
 """Bytes that huggingface_hub reads at a time. Its own 10 MB would show no progress for minutes on a slow line."""
 
@@ -45,12 +50,53 @@ def download(plan: Plan, reporter: Reporter) -> Path:
     """Fetch what is missing of a plan, file after file, and check it; returns the folder with the files.
 
     The branch or tag that was asked for points at the commit only when all its files are there: one who is offline finds the old
-    revision whole rather than the new one in part.
+    revision whole rather than the new one in part. Raises `NetworkError` where files have gone again meanwhile.
     """
-    for file in plan.files:
-        reporter.event("file_done", file=file.name, cached=_fetch(plan, file, reporter))
-    _write_ref(plan)
+    with _kept_from_deletion(plan):
+        for file in plan.files:
+            reporter.event("file_done", file=file.name, cached=_fetch(plan, file, reporter))
+        gone = [file for file in plan.files if not _is_there(plan.snapshot / file.name, file)]
+        if gone:  # another program cleans the cache without asking
+            raise NetworkError(f"{plan.repo} lost {plain(gone[0].name)} while it was downloaded; try again.")
+        _write_ref(plan)
     return plan.snapshot
+
+
+@contextlib.contextmanager
+def _kept_from_deletion(plan: Plan) -> Iterator[None]:
+    """Hold the lock that says that this repository is being downloaded, along with other workers at it.
+
+    Raises `NetworkError` where something is being taken out of it for long. Where no lock can be made (a cache that can only be read,
+    a file system without locks) the download goes on without.
+    """
+    if sys.platform == "win32":  # it has no lock that several can hold
+        yield
+        return
+    import fcntl
+
+    lock = plan.cache / ".locks" / plan.folder.name / DOWNLOAD_LOCK
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        yield
+        return
+    try:
+        ends = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > ends:
+                    raise NetworkError(f"{plan.repo} is being deleted at this moment; try again when that is done.") from error
+                time.sleep(0.02)
+            except OSError:
+                break
+            else:
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _fetch(plan: Plan, file: PlannedFile, reporter: Reporter) -> bool:
@@ -58,8 +104,9 @@ def _fetch(plan: Plan, file: PlannedFile, reporter: Reporter) -> bool:
     from huggingface_hub import hf_hub_download
 
     path = plan.snapshot / file.name
-    if path.is_file() and path.stat().st_size == file.size:
+    if _is_there(path, file):
         return True
+    known = is_cached(plan.folder, plan.commit, RemoteFile(file.name, file.size, file.checksum))  # by now; the plan may be old
     reporter.begin(file, plan.folder / "blobs")
     blob = plan.folder / "blobs" / file.checksum if file.checksum else None
     cut_short = [place for place in (path, blob) if place and place.is_file() and place.stat().st_size != file.size]
@@ -72,7 +119,7 @@ def _fetch(plan: Plan, file: PlannedFile, reporter: Reporter) -> bool:
         force_download=bool(cut_short),
     )
     reporter.end()
-    if file.cached and not cut_short:
+    if file.cached and known and not cut_short:
         return True  # its bytes were there under another commit
     reporter.event("checking", file=file.name)
     right = path.stat().st_size == file.size and (not file.checksum or checksum_of(path, file.checksum) == file.checksum)
@@ -80,6 +127,10 @@ def _fetch(plan: Plan, file: PlannedFile, reporter: Reporter) -> bool:
         _remove(path)
         raise damaged_on_the_way(plan.repo, file.name)
     return False
+
+
+def _is_there(path: Path, file: PlannedFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size
 
 
 def _remove(path: Path) -> None:

@@ -19,6 +19,7 @@ from made_checkpoints import KINDS
 from small import save_tiny
 
 from engine.catalog import holding
+from engine.catalog.notes import Notes
 
 Tell = Callable[..., "Told"]
 
@@ -95,7 +96,7 @@ def test_from_an_empty_cache_to_a_story_and_back(hub: Hub, tell: Tell, tmp_path:
     entry = tell("checkpoints", "list", "mia", "--json").json["checkpoints"][0]
     assert (entry["source"], entry["licence"], entry["refs"], entry["facts"]["safe"]) == ("mia/tales", "mit", ["main"], True)
     assert "mia/tales" in tell("checkpoints").out and "Tiny" in tell("checkpoints", "show", "mia/tales").out
-    assert "checksums are right" in tell("checkpoints", "verify").out
+    assert "all right" in tell("checkpoints", "verify").out
 
     story = ("--prompt", "a kite", "--max-tokens", "8", "--seed", "1", "-q")
     named = tell(*story, "--checkpoint", "mia/tales", HF_HUB_OFFLINE="1")
@@ -112,7 +113,7 @@ def test_from_an_empty_cache_to_a_story_and_back(hub: Hub, tell: Tell, tmp_path:
     assert gone.json["frees_bytes"] == looked["frees_bytes"] > 0 and "standing" in gone.err
     assert in_cache(hub, tmp_path) == [] and tell("checkpoints", "list", "mia").out.count("\n") == 1
     assert tell("checkpoints", "undo").code == 0
-    assert "checksums are right" in tell("checkpoints", "verify", "mia/tales").out and len(in_cache(hub, tmp_path)) == 1
+    assert "all right" in tell("checkpoints", "verify", "mia/tales").out and len(in_cache(hub, tmp_path)) == 1
     tell("checkpoints", "delete", "mia/tales", "--yes")
     before = sum(path.stat().st_size for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.suffix != ".lock")
     pruned = tell("checkpoints", "prune", "--yes", "--json").json
@@ -123,6 +124,10 @@ def test_from_an_empty_cache_to_a_story_and_back(hub: Hub, tell: Tell, tmp_path:
 
 def test_exit_codes_say_whether_to_try_again(hub: Hub, tell: Tell) -> None:
     assert tell("checkpoints", "download", "mia/tales", HF_HUB_OFFLINE="1").code == 3
+    address = f"{hub.url}/mia/tales/tree/main"
+    assert tell("checkpoints", "download", address, "-q").code == 0
+    here = tell("checkpoints", "download", "mia/tales", HF_HUB_OFFLINE="1")
+    assert here.code == 0 and "is here" in here.err
     assert tell("checkpoints", "search", "tales", HF_ENDPOINT="http://127.0.0.1:9").code == 3
     gated = tell("checkpoints", "download", "mia/gated-tales")
     assert gated.code == 1 and "HF_TOKEN" in gated.err
@@ -180,6 +185,9 @@ def test_a_damaged_file_is_found(tell: Tell, tmp_path: Path) -> None:
 
 def test_what_a_broken_off_download_left_is_listed_and_pruned(hub: Hub, tell: Tell, tmp_path: Path) -> None:
     tell("checkpoints", "download", "mia/tales")
+    entry = tell("checkpoints", "list", "mia/tales", "--json").json["checkpoints"][0]
+    short = ("--prompt", "a kite", "--max-tokens", "3", "-q", "--checkpoint", f"mia/tales@{entry['revision'][:7]}")
+    assert tell(*short, HF_HUB_OFFLINE="1").code == 0
     left = next((tmp_path / "hf" / "hub").glob("models--*/blobs")) / ("ab" * 32 + ".0a1b2c3d.incomplete")
     left.write_bytes(b"\0" * 777)
     assert "partial downloads take 777 bytes" in tell("checkpoints", "list").err
@@ -187,6 +195,49 @@ def test_what_a_broken_off_download_left_is_listed_and_pruned(hub: Hub, tell: Te
     assert tell("checkpoints", "prune", "--dry-run", "--json").json["frees_bytes"] == 777 and left.exists()
     assert tell("checkpoints", "prune", "--yes").code == 0 and not left.exists()
     assert len(tell("checkpoints", "list", "--json").json["checkpoints"]) == 2
+
+
+def test_pruning_detached_ones_leaves_what_is_standing_or_pinned(
+    hub: Hub, tell: Tell, tmp_path: Path, own_data_folder: Path
+) -> None:
+    tell("checkpoints", "download", "mia/tales", "mia/other-tales")
+    for ref in (tmp_path / "hf" / "hub").glob("models--*/refs/main"):
+        ref.unlink()
+    source, pinned = sorted(
+        (entry["source"] for entry in tell("checkpoints", "list", "--json").json["checkpoints"] if entry["origin"] == "hub"),
+        reverse=True,
+    )
+    assert source.startswith("mia/tales@")
+    Notes(own_data_folder / "checkpoints.json").pin(pinned)
+    assert tell("checkpoints", "use", source).code == 0
+    kept = tell("checkpoints", "prune", "--detached", "--yes")
+    assert kept.code == 0 and "is the standing checkpoint and stays" in kept.err and "is pinned and stays" in kept.err
+    assert in_cache(hub, tmp_path) == ["mia/other-tales", "mia/tales"]
+    Notes(own_data_folder / "checkpoints.json").pin(pinned, False)
+    tell("checkpoints", "use", "default")
+    assert tell("checkpoints", "prune", "--detached", "--yes").code == 0
+    assert in_cache(hub, tmp_path) == []
+
+
+def test_pruning_takes_only_what_it_has_shown(hub: Hub, tell: Tell, tmp_path: Path) -> None:
+    tell("checkpoints", "download", "mia/tales", "mia/other-tales")
+    tell("checkpoints", "delete", "mia/tales", "--yes")
+    main, side = pty.openpty()
+    command = [sys.executable, "-m", "tinytales_tui", "checkpoints", "prune"]
+    process = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, env=hub.environment(tmp_path / "hf"))
+    os.close(side)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(main, 4096)
+    assert b"mia/tales" in said and b"mia/other-tales" not in said
+    tell("checkpoints", "delete", "mia/other-tales", "--yes")  # while the question stands
+    os.write(main, b"y\n")
+    while process.poll() is None:
+        time.sleep(0.05)
+    os.close(main)
+    assert process.returncode == 0
+    assert tell("checkpoints", "undo").code == 0 and in_cache(hub, tmp_path) == ["mia/other-tales"]
+    assert "nothing in the trash" in tell("checkpoints", "undo").err
 
 
 def test_folders_are_added_and_forgotten_and_what_is_refused_says_why(tell: Tell, tmp_path: Path) -> None:
@@ -253,6 +304,8 @@ def test_a_push_shows_what_it_sends_and_sends_it(hub: Hub, tell: Tell, tmp_path:
     shown = tell("checkpoints", "push", str(own), "some/new-tales", "--dry-run", HF_TOKEN="good")
     assert shown.code == 0 and "model.safetensors" in shown.err and "private" in shown.err
     assert tell("checkpoints", "push", str(own), "some/new-tales", HF_TOKEN="good").code == 2  # nobody to be asked
+    without = tell("checkpoints", "push", str(own), "some/new-tales", "--dry-run")
+    assert without.code == 0 and "model.safetensors" in without.err and "token" in without.err
     sent = tell("checkpoints", "push", str(own), "some/new-tales", "--yes", "--json", HF_TOKEN="good")
     assert sent.code == 0 and sent.json["done"] and "optimizer.pt" not in sent.json["files"]
     fetched = tell("checkpoints", "download", "some/new-tales", HF_TOKEN="good")

@@ -219,6 +219,7 @@ def test_a_revision_that_came_after_the_preview_is_not_swept_along(cache: MadeCa
     cache.add("own/other", commit_of(7), {"config.json": b"{}"})
     with pytest.raises(UsageError, match="another revision"):
         to_trash(planned)
+    assert trashed(cache.folder) == []
     again = deletion(cache, ("own/tales", FIRST))
     cache.add("own/tales", commit_of(8), {"old.pt": OLD}, refs=())  # it uses the blob that was to go
     item = to_trash(again)
@@ -227,70 +228,49 @@ def test_a_revision_that_came_after_the_preview_is_not_swept_along(cache: MadeCa
     assert scan(cache.folder).of("own/tales")[1].missing == ()
 
 
+def test_a_file_that_came_after_the_preview_is_not_swept_along(cache: MadeCache) -> None:
+    for key, folder in ((("own/tales", FIRST), "own/tales"), (("own/other", THIRD), "own/other")):
+        planned = deletion(cache, key)
+        cache.add(folder, key[1], {"more.pt": os.urandom(300_000)}, refs=())
+        before = tree(cache.folder)
+        with pytest.raises(UsageError, match="has changed meanwhile"):
+            to_trash(planned)
+        assert tree(cache.folder) == before and trashed(cache.folder) == []
+    left = cache.partial("own/tales", 700)
+    found = scan(cache.folder)
+    planned = preview(found, [], found.partials)
+    left.write_bytes(b"3" * 900)
+    with pytest.raises(UsageError, match="has changed meanwhile"):
+        to_trash(planned)
+
+
+def test_a_ref_that_points_elsewhere_by_now_stays(cache: MadeCache) -> None:
+    planned = deletion(cache, ("own/tales", SECOND))  # it is `main` at this moment
+    newer = commit_of(8)
+    cache.add("own/tales", newer, {"newer.pt": b"n" * 300})
+    before = tree(cache.folder)
+    item = to_trash(planned)
+    assert {(one.commit, one.refs) for one in scan(cache.folder).of("own/tales")} == {(FIRST, ("v1",)), (newer, ("main",))}
+    restore(item.id, cache.folder)
+    assert tree(cache.folder) == before
+
+
+def test_what_has_gone_since_the_preview_is_not_deleted_twice(cache: MadeCache) -> None:
+    """Two windows ask about the same checkpoint, and both are told yes."""
+    for key in (("own/tales", FIRST), ("own/other", THIRD)):
+        one, two = deletion(cache, key), deletion(cache, key)
+        before = tree(cache.folder)
+        item = to_trash(one)
+        with pytest.raises(UsageError, match="not in the Hub's cache"):
+            to_trash(two)
+        assert [found.id for found in trashed(cache.folder)] == [item.id]
+        restore(item.id, cache.folder)
+        assert purge(cache=cache.folder) == 0 and tree(cache.folder) == before
+
+
 def test_what_is_not_there_is_said_so(cache: MadeCache) -> None:
     with pytest.raises(UsageError, match="not in the Hub's cache"):
         deletion(cache, ("own/tales", THIRD))
-
-
-# Crashes
-
-
-CRASH = """
-import os, signal, sys
-from pathlib import Path
-from engine.hub.cache import scan
-from engine.hub.trash import preview, restore, to_trash, trashed
-cache, left, action = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-rename = Path.rename
-def dying(self, target):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    return rename(self, target)
-Path.rename = dying
-if action == "delete":
-    to_trash(preview(scan(cache), [("own/tales", sys.argv[4])]))
-else:
-    restore(trashed(cache)[0].id, cache)
-print("not killed")
-"""
-
-
-def killed(cache: MadeCache, moves: int, action: str) -> None:
-    """Delete, or put back, in a process that is killed just before move number `moves`."""
-    command = [sys.executable, "-c", CRASH, str(cache.folder), str(moves), action, FIRST]
-    assert subprocess.run(command, capture_output=True, timeout=60).returncode == -9
-
-
-@pytest.mark.parametrize("moves", [0, 1, 2])
-def test_a_deletion_that_was_killed_can_be_put_back(cache: MadeCache, moves: int) -> None:
-    before = tree(cache.folder)
-    killed(cache, moves, "delete")
-    assert scan_cache_dir(cache.folder).warnings == []  # at no moment is the cache one that others cannot read
-    (item,) = trashed(cache.folder)
-    assert not item.whole
-    restore(item.id, cache.folder)
-    assert tree(cache.folder) == before and trashed(cache.folder) == []
-
-
-@pytest.mark.parametrize("moves", [0, 1, 2])
-def test_a_deletion_that_was_killed_can_be_finished(cache: MadeCache, moves: int) -> None:
-    killed(cache, moves, "delete")
-    assert purge(cache=cache.folder) == 4000
-    assert {one.commit for one in scan(cache.folder).of("own/tales")} == {SECOND}
-    assert scan_cache_dir(cache.folder).warnings == [] and trashed(cache.folder) == []
-    assert not (cache.repo("own/tales") / "blobs" / etag(OLD)).exists()
-
-
-@pytest.mark.parametrize("moves", [0, 1, 2])
-def test_putting_back_that_was_killed_can_be_done_again(cache: MadeCache, moves: int) -> None:
-    before = tree(cache.folder)
-    to_trash(deletion(cache, ("own/tales", FIRST)))
-    killed(cache, moves, "restore")
-    assert scan_cache_dir(cache.folder).warnings == []
-    restore(trashed(cache.folder)[0].id, cache.folder)
-    assert tree(cache.folder) == before
 
 
 def test_a_manifest_that_leads_elsewhere_is_not_believed(cache: MadeCache, tmp_path: Path) -> None:

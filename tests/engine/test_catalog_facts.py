@@ -16,6 +16,7 @@ from pathlib import Path
 import made_checkpoints
 import pytest
 import torch
+from made_cache import MadeCache, commit_of
 from made_checkpoints import KINDS
 from safetensors.torch import load_file, save_file
 from small import SHAPES, save_tiny
@@ -189,6 +190,110 @@ def test_facts_are_kept_between_starts_until_a_file_changes(tmp_path: Path) -> N
     assert FactsCache(tmp_path / "facts.json").of(source) == first
 
 
+def test_a_link_that_leads_nowhere_does_not_hide_that_a_file_has_changed(tmp_path: Path) -> None:
+    source = KINDS["own Llama"](tmp_path)
+    whole = (source / "model.safetensors").read_bytes()
+    (source / ".#notes").symlink_to("nobody@nowhere")
+    (source / "model.safetensors").write_bytes(b"cut off")
+    kept = FactsCache(tmp_path / "facts.json")
+    assert kept.of(source).refused
+    kept.save()
+    (source / "model.safetensors").write_bytes(whole)
+    assert FactsCache(tmp_path / "facts.json").of(source).refused == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "values"),
+    [
+        ("rope", "config.json", {"hidden_size": 48}),
+        ("rope", "config.json", {"num_hidden_layers": 9}),
+        ("rope", "config.json", {"num_hidden_layers": 1}),
+        ("rope", "config.json", {"num_hidden_layers": 100_000}),
+        ("rope", "config.json", {"model_type": "bert"}),
+        ("rope", "config.json", {"model_type": ["llama"]}),
+        ("rope", "config.json", {"rope_theta": None}),
+        ("rope", "config.json", {"vocab_size": 999}),
+        ("rope", "config.json", {"intermediate_size": 7}),
+        ("rope", "config.json", {"num_key_value_heads": 2}),
+        ("rope", "config.json", {"tie_word_embeddings": False}),
+        ("rope, partial", "config.json", {"hidden_size": 48}),
+        ("learned", "config.json", {"n_embd": 48}),
+        ("learned", "config.json", {"n_positions": 9}),
+        ("learned", "config.json", {"n_inner": 7}),
+        ("learned, windows", "config.json", {"hidden_size": 48}),
+        ("learned, windows", "config.json", {"attention_types": 3}),
+        ("rope", "tinytales.json", {"sampling": {"temperature": -1}}),
+        ("rope", "tinytales.json", {"end_ids": [99_999]}),
+        ("rope", "tinytales.json", {"begin_id": "first"}),
+    ],
+)
+def test_an_own_checkpoint_is_refused_where_loading_refuses_it(
+    tmp_path: Path, shape: str, name: str, values: dict[str, object]
+) -> None:
+    folder = save_tiny(tmp_path / "own", shape)
+    assert facts_of(folder).refused == ""
+    (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
+    with pytest.raises(CheckpointError) as refusal:
+        engine.load_checkpoint(folder, device="cpu")
+    facts = facts_of(folder)
+    assert facts.refused == str(refusal.value) and facts.parameters
+
+
+def test_weights_that_are_whole_numbers_are_refused_as_loading_refuses_them(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "own", "rope")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {"model.norm.weight": tensors["model.norm.weight"].to(torch.int32)}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="floating-point"):
+        engine.load_checkpoint(folder, device="cpu")
+    assert "model.norm.weight" in facts_of(folder).refused and "floating-point" in facts_of(folder).refused
+
+
+PIPES = """
+import sys
+from pathlib import Path
+import engine
+from engine.catalog.listing import list_entries
+from engine.catalog.notes import Notes
+from engine.checkpoints.glance import glance
+from engine.errors import TinyTalesError
+from engine.hub.fetching import fetch
+added, cache = Path(sys.argv[1]), Path(sys.argv[2])
+notes = Notes(added.parent / "notes.json")
+notes.add_folder(added)
+entries = list_entries(added.parent / "runs", notes, cache=cache).entries
+print(len([entry for entry in entries if entry.origin != "shipped"]))
+for source in (*map(str, sorted(added.iterdir())), "mia/tales", "mia/tales@pipe"):
+    for ask in (glance, engine.load_checkpoint):
+        try:
+            ask(source)
+        except TinyTalesError as error:
+            assert chr(10) not in str(error)
+print("done")
+"""
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    own = save_tiny(tmp_path / "own", "rope")
+    added = tmp_path / "added"
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "tinytales.json", "README.md", "tokenizer.model"):
+        for other in (False, True):
+            folder = shutil.copytree(own, added / f"{name}-{other}")
+            if other:
+                (folder / "tinytales.json").unlink()
+            (folder / name).unlink(missing_ok=True)
+            os.mkfifo(folder / name)
+    cache = MadeCache(tmp_path / "hf" / "hub")
+    cache.add_folder("mia/tales", commit_of(1), own)
+    os.mkfifo(cache.repo("mia/tales") / "refs" / "pipe")
+    (cache.repo("mia/tales") / "trees").mkdir()
+    os.mkfifo(cache.repo("mia/tales") / "trees" / f"{commit_of(1)}.json")
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_CACHE": str(cache.folder)}
+    code = [sys.executable, "-c", PIPES, str(added), str(cache.folder)]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "done", done.stderr
+    assert int(done.stdout.splitlines()[0]) >= 10
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 1, "facts": {"/x": {"mark": [], "facts": {"family": 3}}}}', b"\xff\xfe"],
@@ -215,7 +320,19 @@ def test_a_deeply_shared_pickle_takes_neither_time_nor_memory(tmp_path: Path) ->
 
 
 def test_nothing_of_the_catalogue_or_the_cache_imports_torch_or_textual() -> None:
-    names = [f"engine.catalog.{name}" for name in ("entries", "facts", "listing", "notes", "fit", "holding", "vocabularies")]
+    names = [
+        f"engine.catalog.{name}"
+        for name in (
+            "entries",
+            "facts",
+            "listing",
+            "newer",
+            "notes",
+            "fit",
+            "holding",
+            "vocabularies",
+        )
+    ]
     names += [f"engine.hub.{name}" for name in ("cache", "verifying", "deletion", "trash")]
     code = (
         f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\n"

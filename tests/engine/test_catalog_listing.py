@@ -117,11 +117,19 @@ def test_lone_files_of_weights_get_an_entry_each(place: Place) -> None:
     assert {entry.name for entry in added} == {"copy/q8.bin", "copy/stories.bin", "small"}
 
 
-def test_one_file_alone_stands_for_its_repository(place: Place) -> None:
+def test_one_file_alone_stands_for_its_repository_where_that_is_known_to_have_no_other(place: Place) -> None:
     source = KINDS["half rotary"](place.folder / "made")
     place.cache.add_folder("own/one", commit_of(1), source.parent)
     (entry,) = [entry for entry in place.listed().entries if entry.origin == "hub"]
-    assert (entry.source, entry.facts.weights, entry.facts.safe) == ("own/one", "best.pth", False)
+    assert entry.source == "own/one/best.pth"  # one of how many, nobody knows
+    trees = place.cache.repo("own/one") / "trees"
+    trees.mkdir()
+    for others, named in ((["last.pth"], "own/one/best.pth"), ([], "own/one")):
+        files = {name: {"size": source.stat().st_size} for name in ["best.pth", *others]}
+        (trees / f"{commit_of(1)}.json").write_text(json.dumps({"files": files}))
+        (entry,) = [entry for entry in place.listed().entries if entry.origin == "hub"]
+        assert entry.source == named
+    assert (entry.facts.weights, entry.facts.safe) == ("best.pth", False)
     assert engine.load_checkpoint(entry.path, device="cpu").family == entry.facts.family
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,43 @@ def test_a_place_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
         Notes(tmp_path / "file" / "n.json").pin("a")
+
+
+UNREADABLE = """
+import os, sys
+from pathlib import Path
+import filelock
+from engine.catalog.notes import Notes
+from engine.errors import UsageError
+path = Path(sys.argv[1])
+before = Notes(path)
+path.chmod(0)
+if os.geteuid() == 0:  # who may read everything
+    os.setuid(65534)
+before.reload()
+print(before.standing, before.trouble)
+notes = Notes(path)
+print(notes.trouble)
+try:
+    notes.mark_used("default")
+except UsageError as error:
+    print(error)
+"""
+
+
+def test_what_cannot_be_read_is_not_written_over() -> None:
+    with tempfile.TemporaryDirectory() as made:  # a folder that another user can reach too, unlike those of pytest
+        Path(made).chmod(0o777)
+        path = Path(made) / "checkpoints.json"
+        notes = Notes(path)
+        notes.set_standing("mia/tales")
+        notes.pin("bob/x")
+        path.with_name(f".{path.name}.lock").chmod(0o666)
+        kept = path.read_bytes()
+        done = subprocess.run([sys.executable, "-c", UNREADABLE, str(path)], capture_output=True, text=True, timeout=60)
+        path.chmod(0o600)
+        assert path.read_bytes() == kept, done.stderr
+    reloaded, trouble, refused = done.stdout.splitlines()
+    assert reloaded.startswith("mia/tales ") and reloaded.endswith("cannot be read (permission denied).")
+    assert trouble.endswith("cannot be read (permission denied).")
+    assert "cannot be read (permission denied), so nothing was changed" in refused

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_words import model
 from safetensors.torch import load_file, save_file
-from small import SENTENCES, save_tiny, tiny_config, tiny_loaded, tiny_model, tiny_tokenizer
+from small import SENTENCES, SHAPES, save_tiny, tiny_config, tiny_loaded, tiny_model, tiny_tokenizer
 
 import engine
+from engine.checkpoints.layout.shapes import decoder_shapes
 from engine.checkpoints.native import save_checkpoint
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
 from engine.llama_tokenizer import read_model
@@ -116,6 +117,13 @@ def test_every_shape_with_a_layout_goes_out_and_comes_back_and_opens_in_transfor
     save_checkpoint(tmp_path / "again", loaded.network, loaded.tokenizer, loaded.prompt_style, loaded.card)
     assert load_file(tmp_path / "again" / "model.safetensors").keys() == load_file(folder / "model.safetensors").keys()
     assert torch.equal(engine.load_checkpoint(tmp_path / "again", device="cpu").network(IDS), loaded.network(IDS))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_shapes_of_a_decoder_are_told_without_making_one(shape: str) -> None:
+    for config in (tiny_config(shape), dataclasses.replace(tiny_config(shape), head_dim=12, mlp_width=40, mlp_bias=True)):
+        made = {name: tuple(tensor.shape) for name, tensor in Decoder(config).state_dict().items()}
+        assert decoder_shapes(config) == made
 
 
 def test_special_tokens_come_back_and_stand_where_transformers_looks(tmp_path: Path) -> None:

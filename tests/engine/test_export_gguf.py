@@ -49,7 +49,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def test_a_gpt2_file_says_what_the_model_is(tmp_path: Path) -> None:
     made = checkpoint("learned", vocab_size=330)
     done = export(made, "gguf", tmp_path / "out")
-    assert done.files == ("model.gguf",) and done.notes == ()
+    assert done.files == ("export.json", "model.gguf") and done.notes == ()
     said, tensors = read(tmp_path / "out")
     expected = {
         "general.architecture": "gpt2", "gpt2.context_length": 64, "gpt2.embedding_length": 32, "gpt2.block_count": 2,

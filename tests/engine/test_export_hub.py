@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,10 @@ import pytest
 import torch
 from made_words import model
 from safetensors.torch import load_file
-from small import tiny_config, tiny_loaded, tiny_model
+from small import save_tiny, tiny_config, tiny_loaded, tiny_model
 
 import engine
-from engine.checkpoints.exporting import FORMATS, export
+from engine.checkpoints.exporting import FORMATS, MARK, export
 from engine.checkpoints.native import Checkpoint
 from engine.errors import CheckpointError, UsageError
 from engine.llama_tokenizer import read_model
@@ -39,8 +40,8 @@ def test_a_foreign_model_becomes_a_folder_of_ours_and_of_transformers(tmp_path: 
     made.sampling = SamplingSettings(temperature=0.5)
     done = export(made, "hf", tmp_path / "out")
     assert done.files == (
-        "README.md", "config.json", "generation_config.json", "model.safetensors", "tinytales.json", "tokenizer.json",
-        "tokenizer.model", "tokenizer_config.json",
+        "README.md", "config.json", "export.json", "generation_config.json", "model.safetensors", "tinytales.json",
+        "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     )  # fmt: skip
     assert done.notes == () and done.size == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
     loaded = engine.load_checkpoint(tmp_path / "out", device="cpu")
@@ -149,7 +150,7 @@ def test_only_an_earlier_export_is_replaced_and_only_when_asked(tmp_path: Path) 
     with pytest.raises(UsageError, match="not empty"):
         export(made, "hf", out)
     export(made, "llama2c", out, force=True)
-    assert sorted(path.name for path in out.iterdir()) == ["model.bin", "tokenizer.bin", "tokenizer.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["export.json", "model.bin", "tokenizer.bin", "tokenizer.json"]
     (out / "diary.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"no export, such as diary\.txt"):
         export(made, "hf", out, force=True)
@@ -161,6 +162,47 @@ def test_only_an_earlier_export_is_replaced_and_only_when_asked(tmp_path: Path) 
     with pytest.raises(UsageError, match="no folder"):
         export(made, "hf", tmp_path / "link", force=True)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "tinytales-home") == ["file", "link", "out"]
+
+
+def test_the_checkpoint_itself_is_never_replaced_by_its_export(tmp_path: Path) -> None:
+    own = save_tiny(tmp_path / "kept" / "tiny", "rope")
+    before = {path.name: path.read_bytes() for path in own.iterdir()}
+    made = engine.load_checkpoint(own, device="cpu")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for folder, about in (
+        (own, "holds the checkpoint"),
+        (tmp_path / "link" / "tiny", "holds the checkpoint"),
+        (tmp_path / "kept", "holds the checkpoint"),
+        (own / "out", "lies in the folder"),
+    ):
+        with pytest.raises(UsageError, match=about):
+            export(made, "gguf", folder, force=True)
+    assert {path.name: path.read_bytes() for path in own.iterdir()} == before
+    lone = export(made, "llama2c", tmp_path / "lone").folder / "model.bin"
+    with pytest.raises(UsageError, match="holds the checkpoint"):
+        export(engine.load_checkpoint(lone, device="cpu"), "gguf", lone.parent, force=True)
+    assert lone.is_file()
+
+
+@pytest.mark.parametrize("mark", [None, "{}", '{"exported_by": "another"}', "[", "pipe"])
+def test_a_checkpoint_without_the_mark_of_an_export_is_never_replaced(tmp_path: Path, mark: str | None) -> None:
+    other = save_tiny(tmp_path / "runs" / "mine" / "checkpoints" / "best", "rope")
+    if mark == "pipe":
+        os.mkfifo(other / MARK)
+    elif mark is not None:
+        (other / MARK).write_text(mark)
+    before = sorted(path.name for path in other.iterdir())
+    with pytest.raises(UsageError, match="no export that this program made"):
+        export(tiny_loaded("rope"), "gguf", other, force=True)
+    assert sorted(path.name for path in other.iterdir()) == before
+
+
+def test_an_export_that_came_back_from_the_hub_is_no_export_of_here(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--mia--tales" / "snapshots" / ("a" * 40)
+    export(tiny_loaded("rope"), "hf", snapshot)
+    with pytest.raises(UsageError, match="left alone"):
+        export(tiny_loaded("rope"), "gguf", snapshot, force=True)
+    assert (snapshot / "model.safetensors").is_file()
 
 
 def test_formats_and_numbers_that_do_not_exist(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def our_logits(made: Checkpoint, ids: list[int]) -> np.ndarray:
 def test_run_c_computes_the_same(tmp_path: Path, llama: Checkpoint, shape: str) -> None:
     made = checkpoint(tiny_config(shape, llama.tokenizer.vocab_size, 48), llama.tokenizer, begin_id=1, end_ids=(1, 2))
     done = export(made, "llama2c", tmp_path / "out")
-    assert done.files == ("model.bin", "tokenizer.bin") and done.size > 0
+    assert done.files == ("export.json", "model.bin", "tokenizer.bin") and done.size > 0
     theirs = Transformer(tmp_path / "out" / "model.bin")
     assert theirs.left == 0 and theirs.seq_len == 48
     ids = [1, *made.tokenizer.encode(PROMPT)]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,14 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock, Timeout
 from hub_server import Hub, running_hub
 from huggingface_hub import scan_cache_dir
 
 from engine.errors import CheckpointError
+from engine.hub.deletion import DOWNLOAD_LOCK
 from engine.hub.downloads import Download, Downloads
+from engine.hub.history import History
 from engine.hub.planning import Plan, PlannedFile, refuse_if_full
 from engine.hub.worker_process import WorkerProcess
 
@@ -296,7 +300,103 @@ def test_ended_ones_are_remembered(cache: Path, tmp_path: Path, queue: Callable[
     assert [one.id for one in queue(history=history).all] == [done.id]
     assert later.wait(later.retry(done.id).id, 60).state == "done"
     assert [one.state for one in queue(history=history).all] == ["done"]
-    assert [path.name for path in history.parent.iterdir()] == [history.name]
+    assert [path.name for path in history.parent.iterdir() if path.suffix != ".lock"] == [history.name]
+
+
+def test_who_looks_does_not_wait_for_the_history(
+    cache: Path, tmp_path: Path, queue: Callable[..., Downloads], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.hub.history.WAIT", 60.0)
+    history = tmp_path / "downloads.jsonl"
+    downloads = queue(history=history, at_once=1)
+    with FileLock(tmp_path / f".{history.name}.lock"):  # another process writes, or the disk is slow
+        first, second, third = (downloads.add(f"some/nothing-{n}").id for n in range(3))
+        until(lambda: downloads.get(first).over)
+        downloads.cancel(third)
+        assert until(lambda: all(one.over for one in downloads.all)) and not history.exists()
+        assert not downloads.wait(second, 0.1).path
+    for id in (first, second, third):
+        downloads.wait(id, 60)
+    kept = {(line["id"], line["state"]) for line in map(json.loads, history.read_text().splitlines())}
+    assert {(first, "failed"), (second, "failed")} <= kept and {id for id, _ in kept} == {first, second, third}
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from engine.hub.history import History
+for n in range(15):
+    History(Path(sys.argv[1])).save([{"id": f"{sys.argv[2]}-{n}", "repo": "a/b", "state": "done", "ended": float(n)}])
+"""
+
+
+def test_processes_that_end_downloads_at_the_same_time_lose_none(tmp_path: Path) -> None:
+    history = tmp_path / "downloads.jsonl"
+    three = [subprocess.Popen([sys.executable, "-c", WRITES, str(history), name]) for name in "abc"]
+    assert [one.wait(60) for one in three] == [0, 0, 0]
+    assert len(History(history).load()) == 45
+
+
+UNREADABLE = """
+import os, sys
+from pathlib import Path
+import filelock
+from engine.hub.history import History
+path = Path(sys.argv[1])
+path.chmod(0)
+if os.geteuid() == 0:  # who may read everything
+    os.setuid(65534)
+History(path).save([{"id": "b", "repo": "a/b", "state": "done", "ended": 2.0}])
+print(History(path).load())
+"""
+
+
+def test_a_history_that_cannot_be_read_is_not_written_over() -> None:
+    with tempfile.TemporaryDirectory() as made:  # a folder that another user can reach too, unlike those of pytest
+        Path(made).chmod(0o777)
+        path = Path(made) / "downloads.jsonl"
+        History(path).save([{"id": "a", "repo": "a/b", "state": "done", "ended": 1.0}])
+        path.with_name(f".{path.name}.lock").touch()
+        path.with_name(f".{path.name}.lock").chmod(0o666)
+        done = subprocess.run([sys.executable, "-c", UNREADABLE, str(path)], capture_output=True, text=True, timeout=60)
+        path.chmod(0o600)
+        assert done.stdout == "[]\n" and [one["id"] for one in History(path).load()] == ["a"], done.stderr
+
+
+def test_a_repository_is_locked_for_as_long_as_it_is_downloaded(hub: Hub, cache: Path, queue: Callable[..., Downloads]) -> None:
+    hub.fault("some/slow", **SLOW)
+    downloads = queue()
+    id = downloads.add("some/slow").id
+    half_way(downloads, id)
+    lock = cache / ".locks" / "models--some--slow" / DOWNLOAD_LOCK
+    with pytest.raises(Timeout), FileLock(lock, timeout=0):
+        pass
+    assert downloads.wait(id, 60).state == "done"
+    with FileLock(lock, timeout=10):
+        pass
+
+
+def test_what_has_gone_while_the_rest_came_is_not_called_done(hub: Hub, cache: Path, queue: Callable[..., Downloads]) -> None:
+    hub.fault("some/slow", **SLOW)
+    downloads = queue()
+    id = downloads.add("some/slow").id
+    half_way(downloads, id)
+    next(cache.rglob("config.json")).unlink()  # another program cleans the cache
+    found = downloads.wait(id, 60)
+    assert (found.state, found.kind) == ("failed", "network") and "lost config.json" in found.message
+    assert not (cache / "models--some--slow" / "refs").exists()
+    hub.fault("some/slow")
+    assert downloads.retry(id).id == id and downloads.wait(id, 60).state == "done"
+
+
+def test_a_download_waits_for_a_deletion_of_the_same_repository(hub: Hub, cache: Path, queue: Callable[..., Downloads]) -> None:
+    lock = cache / ".locks" / "models--some--small" / DOWNLOAD_LOCK
+    lock.parent.mkdir(parents=True)
+    downloads = queue()
+    with FileLock(lock):
+        id = downloads.add("some/small").id
+        assert downloads.wait(id, 2.0).state in ("planning", "downloading") and not files(cache)
+    assert downloads.wait(id, 60).state == "done"
 
 
 def test_only_the_last_are_remembered(tmp_path: Path, queue: Callable[..., Downloads]) -> None:

@@ -25,9 +25,10 @@ print(json.dumps({"models": [m.to_json() for m in found.models], "trouble": foun
 NEWER = """
 import json, sys
 from engine.errors import NetworkError
-from engine.hub.newer import commits
+from engine.catalog.newer import commits
 try:
-    print(json.dumps([[*one, commit] for one, commit in commits([("a/tales", "main"), ("a/gone", "main")]).items()]))
+    asked = [("a/tales", "main"), ("a/gone", "main"), ("b/tales-of-more", "main")]
+    print(json.dumps([[*one, commit] for one, commit in commits(asked).items()]))
 except NetworkError as error:
     print(json.dumps(str(error)))
 """
@@ -67,6 +68,28 @@ def test_what_is_found_is_described_and_the_most_downloaded_comes_first(hub: Hub
     assert found["seen"][0] == 0 and found["seen"][-1] == len(by_name)  # what is known is told before the details have come
 
 
+def test_an_odd_answer_about_one_model_is_the_trouble_of_that_one(tmp_path: Path) -> None:
+    files = {"model.safetensors": b"s" * 700}
+    site: dict[str, dict[str, Any]] = {"a/tales": {"files": files, "downloads": 5}}
+    odd = {"type": {"model_type": ["llama"]}, "list": ["llama"]}
+    site |= {f"b/tales-{name}": {"files": files, "config": config} for name, config in odd.items()}
+    site["b/tales-size"] = {"files": files, "sizes": {"model.safetensors": "many"}}
+    with running_hub(site) as odd_hub:
+        found = run(odd_hub, tmp_path, SEARCH, "tales-")
+        plain = run(odd_hub, tmp_path, SEARCH, "tales")
+    assert {model["repo"] for model in found["models"]} == set(site) - {"a/tales"} and not found["trouble"]
+    assert all(model["trouble"] for model in found["models"])
+    by_name = {model["repo"]: model for model in plain["models"]}
+    assert by_name["a/tales"]["size"] == 700 and not by_name["a/tales"]["trouble"] and not plain["network"]
+
+
+def test_whether_another_try_may_help_is_told(hub: Hub, tmp_path: Path) -> None:
+    refused = run(hub, tmp_path, SEARCH, "tales", HF_TOKEN="bad")
+    assert not refused["network"] and all("token" in model["trouble"] for model in refused["models"]) and refused["models"]
+    offline = run(hub, tmp_path, SEARCH, "tales", HF_ENDPOINT="http://127.0.0.1:9")
+    assert offline["trouble"] and offline["network"]
+
+
 def test_known_models_come_first_and_the_search_fails_softly(hub: Hub, tmp_path: Path) -> None:
     known = run(hub, tmp_path, SEARCH, "")["models"]
     assert [model["source"] for model in known] == [one.source for one in KNOWN]
@@ -79,8 +102,13 @@ def test_known_models_come_first_and_the_search_fails_softly(hub: Hub, tmp_path:
 
 
 def test_what_has_moved_on_is_told(hub: Hub, tmp_path: Path) -> None:
-    [[repo, branch, commit]] = run(hub, tmp_path, NEWER)
-    assert (repo, branch) == ("a/tales", "main") and len(commit) == 40
+    found = run(hub, tmp_path, NEWER)
+    assert [one[:2] for one in found] == [["a/tales", "main"], ["b/tales-of-more", "main"]] and len(found[0][2]) == 40
+    hub.fault("b/tales-of-more", where="api", status=500)
+    try:
+        assert run(hub, tmp_path, NEWER) == found[:1]  # the trouble of one says nothing of the others
+    finally:
+        hub.fault("b/tales-of-more")
     assert "could not be reached" in run(hub, tmp_path, NEWER, HF_ENDPOINT="http://127.0.0.1:9")
 
 

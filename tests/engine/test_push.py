@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from hub_server import Hub, running_hub
+from made_cache import MadeCache, commit_of
 from small import save_tiny
 
 import engine
+from engine.checkpoints.exporting import export
 from engine.errors import CheckpointError, UsageError
 from engine.hub import pushing
 
@@ -160,7 +162,15 @@ def sorted_out(folder: Path, pickles: bool = False) -> tuple[list[str], tuple[st
         ("id_rsa", "x"),
         ("my-credentials.json", "{}"),
         ("stored_tokens", "x"),
-        ("notes.txt", "my token is hf_" + "aB3" * 12),
+        ("README.md", "my token is hf_" + "aB3" * 12),
+        ("README.md", "gho_" + "a1" * 18),
+        ("config2.json", '{"note": "first\\nghp_' + "a1" * 18 + '"}'),
+        ("card.md", "github_pat_11ABCDEFG0" + "a" * 59),
+        ("train.json", '{"key": "glpat-' + "x" * 20 + '"}'),
+        ("settings.json", '{"aws": "AKIA' + "ABCD1234" * 2 + '"}'),
+        ("settings.json", '{"keys": "one\\nsk-proj-' + "abc1" * 8 + '"}'),
+        ("LICENSE", "-----BEGIN OPENSSH PRIVATE KEY-----"),
+        ("NOTICE.txt", "-----BEGIN PGP PRIVATE KEY BLOCK-----"),
         ("config.json", '{"key": "-----BEGIN RSA PRIVATE KEY-----"}'),
     ],
 )
@@ -169,6 +179,42 @@ def test_secrets_are_refused_by_name_and_by_contents(folder: Path, name: str, co
     with pytest.raises(CheckpointError, match=r"looks like a") as refusal:
         sorted_out(folder)
     assert "hf_a" not in str(refusal.value) and name in str(refusal.value)
+
+
+def test_of_texts_only_those_of_a_checkpoint_are_taken(folder: Path) -> None:
+    (folder / "notes.txt").write_text("password: hunter2")
+    for name in ("LICENSE", "NOTICE.txt", "merges.txt", "vocab.txt"):
+        (folder / name).write_text("words that are no secret: ask-me-anything, sk-bratislava-and-the-long-way-home, AKIARA")
+    names, left_out = sorted_out(folder)
+    assert {"LICENSE", "NOTICE.txt", "merges.txt", "vocab.txt"} <= set(names)
+    assert left_out == ("notes.txt (no part of a checkpoint)",)
+
+
+def test_what_is_too_large_to_be_looked_through_stays_here(folder: Path) -> None:
+    with (folder / "extra.json").open("wb") as file:
+        file.truncate((1 << 26) + 1)
+    names, left_out = sorted_out(folder)
+    assert "extra.json" not in names and left_out == ("extra.json (too large to be looked through for secrets)",)
+
+
+def test_an_export_keeps_the_note_that_it_is_one_here(folder: Path) -> None:
+    exported = export(engine.load_checkpoint(folder, device="cpu"), "hf", folder.parent / "exported")
+    names, left_out = sorted_out(exported.folder)
+    assert set(names) == set(exported.files) - {"export.json"} and left_out == (
+        "export.json (says that this folder was exported here)",
+    )
+
+
+def test_a_cache_whose_blobs_are_shared_between_repositories_can_be_pushed_from(folder: Path, tmp_path: Path) -> None:
+    cache = MadeCache(tmp_path / "hub")
+    snapshot = cache.add_folder("mia/tales", commit_of(1), folder)
+    cache.share("mia/tales", (folder / "model.safetensors").read_bytes())
+    assert "model.safetensors" in sorted_out(snapshot)[0]
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "diary.json").write_text("{}")
+    (snapshot / "diary.json").symlink_to(tmp_path / "blobs" / "diary.json")  # a folder of that name somewhere else
+    with pytest.raises(CheckpointError, match="leads out"):
+        sorted_out(snapshot)
 
 
 def test_links_that_lead_out_are_refused_and_those_that_stay_are_not(folder: Path, tmp_path: Path) -> None:

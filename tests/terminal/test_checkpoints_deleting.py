@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from checkpoint_pane import Places, names, toasts
+from filelock import FileLock
 from made_cache import commit_of, tree
 from train_runs import press
 
 from engine.catalog.entries import Entry, Facts
+from engine.hub import trash
 from tinytales_tui.checkpoints.deleting import sort_out
 
 pytest_plugins = ["checkpoint_fixtures"]
@@ -46,9 +49,47 @@ async def test_deleted_brought_back_and_deleted_for_good(places: Places, pane: C
         await press(pilot, "y")
         await until(pilot, lambda: "someone/tiny" not in names(pilot))
         assert list(places.cache.folder.parent.glob(".tinytales-trash/*"))
-    left = [path.name for path in places.cache.folder.parent.rglob("*") if "someone" in path.name]
+    left = [path.name for path in places.cache.folder.parent.rglob("*") if "someone" in path.name and ".locks" not in path.parts]
     assert left == []
     assert not list(places.cache.folder.parent.glob(".tinytales-trash/*"))
+
+
+async def test_what_was_brought_back_elsewhere_gives_way_to_the_deletion_before(
+    places: Places, pane: Callable, until: Callable
+) -> None:
+    places.download("someone/early")
+    places.download("someone/late", 2)
+    async with pane() as (pilot, _):
+        for name in ("someone/late", "someone/early"):
+            await press(pilot, "G")
+            assert f"Delete {name}?" in await ask(pilot, until, "D")
+            await press(pilot, "y")
+            await until(pilot, lambda name=name: name not in names(pilot))
+        trash.restore(trash.trashed()[0].id)  # as `checkpoints undo` does in another terminal
+        await press(pilot, "u")
+        await until(pilot, lambda: {"someone/late", "someone/early"} <= set(names(pilot)))
+        assert "someone/late brought back." in toasts(pilot) and "nothing called" not in toasts(pilot)
+        await press(pilot, "u")
+        await until(pilot, lambda: "Nothing was deleted here" in toasts(pilot))
+
+
+async def test_what_is_asked_for_during_a_deletion_waits_for_it(
+    places: Places, pane: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trash, "WAIT", 60.0)
+    places.download("someone/tiny")
+    async with pane() as (pilot, _):
+        await press(pilot, "G")
+        await ask(pilot, until, "D")
+        with FileLock(places.cache.folder / trash.LOCK):  # a slow disk
+            await press(pilot, "y")
+            await until(pilot, lambda: len(pilot.app.screen_stack) == 1)
+            await press(pilot, "P", "u")
+            assert "deleted" not in toasts(pilot) and "Nothing" not in toasts(pilot)
+        await until(pilot, lambda: "someone/tiny brought back." in toasts(pilot))
+        said = toasts(pilot)
+        assert said.index("tiny deleted") < said.index("No broken-off download") < said.index("brought back")
+        assert trash.trashed() == []
 
 
 async def test_marked_ones_go_together_and_the_bytes_are_those_that_will_be_free(
@@ -155,3 +196,10 @@ def test_a_checkpoint_in_an_added_folder_takes_the_folder_and_all_in_it_off_the_
 def test_what_is_pinned_stays() -> None:
     one = entry("a/b", repo="a/b", revision="c" * 40)
     assert sort_out([one], [one], [], {"a/b"}).left == ("a/b is pinned and stays.",)
+
+
+def test_the_standing_one_stays_where_nobody_is_asked_about_it() -> None:
+    one, two = (entry(f"a/b@cc/{name}.pt", repo="a/b", revision="c" * 40) for name in ("one", "two"))
+    found = sort_out([one], [one, two], [], standing={two.key})
+    assert found.revisions == () and "two.pt is the standing checkpoint and stays" in found.left[0]
+    assert sort_out([one], [one, two], []).revisions == (("a/b", "c" * 40),)

@@ -49,8 +49,8 @@ class Question:
     deletion: trash.Deletion | None
 
 
-def why_it_stays(entry: Entry, pinned: Container[str] = ()) -> str:
-    """Why it is not deleted here, in a sentence; empty where it can be."""
+def why_it_stays(entry: Entry, pinned: Container[str] = (), standing: Container[str] = ()) -> str:
+    """Why it is not deleted here, in a sentence; empty where it can be. `pinned` are sources, `standing` keys of entries."""
     if entry.origin == "shipped":
         return f"{shown(entry)} travels with the program and stays."
     if entry.origin == "run":
@@ -59,20 +59,29 @@ def why_it_stays(entry: Entry, pinned: Container[str] = ()) -> str:
         return f"{shown(entry)} is in use ({one_line(entry.in_use, 80)}) and stays."
     if entry.source in pinned:
         return f"{shown(entry)} is pinned and stays."
+    if entry.key in standing:
+        return f"{shown(entry)} is the standing checkpoint and stays."
     return ""
 
 
-def sort_out(chosen: Sequence[Entry], every: Iterable[Entry], added: Sequence[Path], pinned: Container[str] = ()) -> Sorted:
+def sort_out(
+    chosen: Sequence[Entry],
+    every: Iterable[Entry],
+    added: Sequence[Path],
+    pinned: Container[str] = (),
+    standing: Container[str] = (),
+) -> Sorted:
     """What can go of what was chosen. A revision goes as a whole, so one file of it that must stay keeps all of it.
 
-    Of the `added` folders the one that a checkpoint lies in is forgotten, and all checkpoints in it with it.
+    `standing` are keys that stay too; who names one to be deleted is asked (`question_about`), and gives none here. Of the `added`
+    folders the one that a checkpoint lies in is forgotten, and all checkpoints in it with it.
     """
     every = list(every)
     revisions: dict[tuple[str, str], list[Entry]] = {}
     folders: list[Path] = []
     left: list[str] = []
     for entry in chosen:
-        if why := why_it_stays(entry, pinned):
+        if why := why_it_stays(entry, pinned, standing):
             left.append(why)
         elif entry.origin == "folder":
             folders += [folder for folder in added if entry.path.is_relative_to(folder)][:1]
@@ -80,7 +89,7 @@ def sort_out(chosen: Sequence[Entry], every: Iterable[Entry], added: Sequence[Pa
             revisions.setdefault((entry.repo, entry.revision), [])
     for repo, commit in list(revisions):
         members = [entry for entry in every if entry.origin == "hub" and (entry.repo, entry.revision) == (repo, commit)]
-        stays = [why for entry in members if (why := why_it_stays(entry, pinned))]
+        stays = [why for entry in members if (why := why_it_stays(entry, pinned, standing))]
         if stays:
             del revisions[repo, commit]
             left.append(f"{stays[0]} The files beside it are of one download and stay too.")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shlex
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
@@ -57,6 +58,12 @@ class KeepingKeys:
     damaged: frozenset[str]
     _trash: list[tuple[str, str]]
     _verifying: threading.Event | None
+
+    @functools.cached_property
+    def _deleting(self) -> asyncio.Lock:
+        """Held by what deletes or brings back. One waits for the other: a worker that is cancelled leaves its thread at work, and would
+        not know what that did."""
+        return asyncio.Lock()
 
     @property
     def targets(self: CheckpointsScreen) -> list[Entry]:
@@ -137,7 +144,11 @@ class KeepingKeys:
         if self.shelf is None or not self.targets:
             self.app.say("There is no checkpoint under the cursor.", "warning")
             return
-        self.run_worker(self._delete(list(self.targets)), group="deleting", exclusive=True)
+        self.run_worker(self._one_at_a_time(self._delete, list(self.targets)), group="deleting")
+
+    async def _one_at_a_time(self: CheckpointsScreen, do: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        async with self._deleting:
+            await do(*arguments)
 
     async def _delete(self: CheckpointsScreen, chosen: Sequence[Entry]) -> None:
         from tinytales_tui.checkpoints import deleting
@@ -175,32 +186,42 @@ class KeepingKeys:
     async def _to_trash(self: CheckpointsScreen, deletion: Deletion, what: str) -> None:
         from engine.hub import trash
 
-        moved = await in_background(trash.to_trash, deletion)
-        self._trash.append((moved.id, what))
+        def move() -> None:
+            self._trash.append(
+                (trash.to_trash(deletion).id, what)
+            )  # in the thread, which goes on where nobody waits for it any more
+
+        await in_background(move)
         self.app.say(f"{what} deleted; {size(deletion.freed)} will be free when you quit. u brings it back.")
 
     def action_undo(self: CheckpointsScreen) -> None:
-        if not self._trash:
-            self.app.say("Nothing was deleted here that could be brought back.", "warning")
-            return
-        self.run_worker(self._undo(), group="deleting", exclusive=True)
+        self.run_worker(self._one_at_a_time(self._undo), group="deleting")
 
     async def _undo(self: CheckpointsScreen) -> None:
+        """Bring back the newest deletion of this window; one that was brought back or removed elsewhere gives way to the one before."""
         from engine.hub import trash
 
-        id, what = self._trash[-1]
-        try:
-            await in_background(trash.restore, id)
-        except TinyTalesError as error:
-            self.app.say(str(error), "error")
-            return
-        self._trash.remove((id, what))
-        self.app.say(f"{what} brought back.")
+        if not self._trash:
+            self.app.say("Nothing was deleted here that could be brought back.", "warning")
+        while self._trash:
+            id, what = self._trash.pop()  # what is being brought back is not removed at the end of the program
+            try:
+                await in_background(trash.restore, id)
+            except TinyTalesError as error:
+                there = id in {item.id for item in await in_background(trash.trashed)}
+                if there:
+                    self._trash.append((id, what))
+                if there or not self._trash:
+                    self.app.say(str(error), "error")
+                    break
+            else:
+                self.app.say(f"{what} brought back.")
+                break
         if self.shelf is not None:
             self.shelf.look_now()
 
     def action_prune(self: CheckpointsScreen) -> None:
-        self.run_worker(self._prune(), group="deleting", exclusive=True)
+        self.run_worker(self._one_at_a_time(self._prune), group="deleting")
 
     async def _prune(self: CheckpointsScreen) -> None:
         from tinytales_tui.checkpoints import deleting
@@ -231,7 +252,7 @@ class KeepingKeys:
         """Free what was deleted here, at the end."""
         from engine.hub import trash
 
-        for id, _ in self._trash:
+        for id, _ in list(self._trash):
             with contextlib.suppress(Exception):  # what is left lies in the trash, where the next one finds it
                 await asyncio.wait_for(in_background(trash.purge, id), 5.0)
 

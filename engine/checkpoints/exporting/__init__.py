@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engine import files
 from engine.errors import CheckpointError, UsageError
+from engine.growing_files import read_json
 
 if TYPE_CHECKING:
     from engine.checkpoints.native import Checkpoint
@@ -35,9 +36,12 @@ FORMATS: dict[Format, tuple[Number, ...]] = {
 
 _WRITTEN = {
     "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-    "tinytales.json", "README.md", "model.bin", "tokenizer.bin", "model.gguf",
+    "tinytales.json", "README.md", "model.bin", "tokenizer.bin", "model.gguf", "export.json",
 }  # fmt: skip
 """Every file that an export may hold. A folder with anything else in it is never replaced."""
+MARK = "export.json"
+"""Says that a folder was exported, and what. One without it may be anybody's only copy of a checkpoint and is never replaced."""
+_BY = "tinytales-tui"
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,20 @@ class Exported:
 
 
 def export(checkpoint: Checkpoint, to: str, folder: Path, *, force: bool = False, stored_as: str | None = None) -> Exported:
-    """Write `checkpoint` into the folder as `to` (`FORMATS`) wants it; with `force` in place of an earlier export.
+    """Write `checkpoint` into the folder as `to` (`FORMATS`) wants it; with `force` in place of an earlier export of this program.
 
     `stored_as` is the kind of number of the weights; None: float32. Raises `UsageError` for a format, a kind of number or a folder that
     cannot be, `CheckpointError` with the reason for a model that the format cannot hold, and where the disk is full or says no.
     """
     write = _writer(to, stored_as)
+    if checkpoint.path is not None:
+        _refuse_the_source(folder, checkpoint.path)
     _refuse_what_stands_there(folder, force)
+    number = stored_as or "float32"
     try:
         with files.whole_folder(folder) as aside:
-            notes = write(checkpoint, aside, stored_as or "float32")
+            notes = write(checkpoint, aside, number)
+            files.write_json(aside / MARK, {"exported_by": _BY, "format": to, "stored_as": number})
         return Exported(folder, tuple(sorted(path.name for path in folder.iterdir())), tuple(notes))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, None):  # numpy counts what was written, and names no reason
@@ -89,6 +97,15 @@ def _writer(to: str, stored_as: str | None) -> Callable[[Checkpoint, Path, str],
     return {"hf": hub.write, "llama2c": llama2c.write, "gguf": gguf.write}[to]
 
 
+def _refuse_the_source(folder: Path, source: Path) -> None:
+    """A folder that holds the checkpoint itself is not replaced by a conversion of it, and none is put into the checkpoint's folder."""
+    target, source = folder.resolve(), source.resolve()
+    if target == source or target in source.parents:
+        raise UsageError(f"{folder} holds the checkpoint that is to be exported; name another folder.")
+    if source in target.parents:
+        raise UsageError(f"{folder} lies in the folder of the checkpoint that is to be exported; name one outside of it.")
+
+
 def _refuse_what_stands_there(folder: Path, force: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder} is there already and is no folder; name another.")
@@ -100,3 +117,12 @@ def _refuse_what_stands_there(folder: Path, force: bool) -> None:
     if others := sorted(there - _WRITTEN):
         shown = " ".join(others[0].split())[:60]
         raise UsageError(f"{folder} holds things that are no export, such as {shown}, and is left alone; name another folder.")
+    if there and not _is_export(folder):
+        raise UsageError(
+            f"{folder} is no export that this program made (there is no {MARK} of it in there) and is left alone; name another folder."
+        )
+
+
+def _is_export(folder: Path) -> bool:
+    in_cache = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
+    return not in_cache and (read_json(folder / MARK) or {}).get("exported_by") == _BY

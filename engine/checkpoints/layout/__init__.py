@@ -6,23 +6,25 @@
     gpt_neo    the same with attention windows and unscaled scores    GPTNeoForCausalLM
 
 `transformers` opens what is written as it is. A model is first brought into the form that a layout holds (`canonical`: the same
-logits from other tensors); from there each direction is a plain mapping, and `from_hub` gives back what `to_hub` took.
+logits from other tensors); from there each direction is a plain mapping, and `from_hub` gives back what `to_hub` took. What only needs
+shapes (`shapes`, `hub_shapes`, configs) knows no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from engine.checkpoints.layout import gpt2, gpt_neo, llama, phi3
 from engine.checkpoints.layout.canonical import canonical, canonical_config
+from engine.checkpoints.layout.shapes import decoder_shapes
+from engine.checkpoints.outline import Outline
 from engine.errors import CheckpointError
-from engine.model import Decoder
 from engine.settings import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["canonical", "config_from_hub", "from_hub", "hub_config", "hub_shapes", "model_type", "to_hub"]
 
@@ -79,10 +81,9 @@ def config_from_hub(data: dict[str, Any]) -> ModelConfig:
 
 
 def hub_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the Hub layout and its shape: what a file must hold, no more and no less. Takes no memory for any of them."""
-    with torch.device("meta"):
-        state = Decoder(config).state_dict()
-    return {name: tuple(tensor.shape) for name, tensor in to_hub(config, state).items()}
+    """Every tensor of the Hub layout and its shape: what a file must hold, no more and no less. Makes none of them."""
+    state = {name: Outline(shape, "F32", True) for name, shape in decoder_shapes(config).items()}
+    return {name: tensor.shape for name, tensor in to_hub(config, state).items()}  # type: ignore[arg-type, misc]
 
 
 def to_hub(config: ModelConfig, state: dict[str, Tensor]) -> dict[str, Tensor]:

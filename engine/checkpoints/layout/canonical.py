@@ -7,11 +7,13 @@ a layout always has and the model has not become zeros; a head's bias of zeros g
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from engine.checkpoints.foreign import join
 from engine.settings import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BIASES = {
     "qkv_bias": ("blocks.{}.attention.qkv",),
@@ -74,6 +76,8 @@ def halves_to_neighbours(rows: Tensor, heads: int) -> Tensor:
 
 def neighbours_to_halves(rows: Tensor, heads: int, turned: int) -> Tensor:
     """The opposite, where of each head the first `turned` dimensions are turned at all."""
+    import torch  # here alone, so that shapes can be told without it
+
     each = rows.unflatten(0, (heads, -1))
     return torch.cat((each[:, 0:turned:2], each[:, 1:turned:2], each[:, turned:]), dim=1).reshape(rows.shape)
 
@@ -82,7 +86,7 @@ def _turned_by_halves(config: ModelConfig, qkv: Tensor) -> Tensor:
     size, shared = config.dim_per_head, config.key_value_heads
     query, key, value = qkv.split((config.heads * size, shared * size, shared * size))
     turned = config.rotary_dim
-    return torch.cat((neighbours_to_halves(query, config.heads, turned), neighbours_to_halves(key, shared, turned), value))
+    return join((neighbours_to_halves(query, config.heads, turned), neighbours_to_halves(key, shared, turned), value))
 
 
 def _each_layer(parts: tuple[str, ...], layers: int) -> list[str]:

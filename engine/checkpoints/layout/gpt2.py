@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from engine.settings import ModelConfig, gpt2_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
 """The decoder's two kinds of GELU, as the Hub calls them."""

@@ -6,13 +6,14 @@ Queries, keys and values are apart and have no bias; all local layers have the s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from engine.checkpoints.foreign import join
 from engine.checkpoints.layout import gpt2
 from engine.settings import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 USUAL_WINDOW = 256
 
@@ -98,5 +99,5 @@ def from_hub(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tenso
     """The opposite of `to_hub`."""
     state = {ours: tensors[theirs] for ours, theirs in (*gpt2.plain_names(config), *_linear_names(config))}
     for layer in range(config.layers):
-        state[f"blocks.{layer}.attention.qkv.weight"] = torch.cat([tensors[name] for name in _query_names(layer)])
+        state[f"blocks.{layer}.attention.qkv.weight"] = join([tensors[name] for name in _query_names(layer)])
     return state

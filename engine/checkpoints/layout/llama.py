@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from engine.checkpoints.foreign import join
 from engine.errors import CheckpointError
 from engine.settings import ModelConfig, llama_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def is_rotary(config: ModelConfig) -> bool:
@@ -124,7 +125,7 @@ def from_hub(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tenso
     for layer in range(config.layers):
         ours, theirs = f"blocks.{layer}", f"model.layers.{layer}"
         for part in ("weight", "bias") if config.qkv_bias else ("weight",):
-            state[f"{ours}.attention.qkv.{part}"] = torch.cat([tensors[f"{theirs}.self_attn.{n}_proj.{part}"] for n in "qkv"])
+            state[f"{ours}.attention.qkv.{part}"] = join([tensors[f"{theirs}.self_attn.{n}_proj.{part}"] for n in "qkv"])
         for part in ("weight", "bias") if config.mlp_bias else ("weight",):
-            state[f"{ours}.mlp.up.{part}"] = torch.cat([tensors[f"{theirs}.mlp.{n}_proj.{part}"] for n in ("gate", "up")])
+            state[f"{ours}.mlp.up.{part}"] = join([tensors[f"{theirs}.mlp.{n}_proj.{part}"] for n in ("gate", "up")])
     return state

@@ -6,12 +6,13 @@ dropouts and scaled positions stay off.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from engine.checkpoints.layout import llama
 from engine.settings import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def holds(config: ModelConfig) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
+from engine.growing_files import open_plain
 
 MOST_VALUES = 10_000_000_000
 """Numbers in all tensors of a model together; the largest story model has 0.2 thousand million."""
@@ -20,6 +21,8 @@ LONGEST_NAME = 500
 """Characters in the name of a tensor."""
 LARGEST_CONFIG = 1_000_000
 """Bytes of a `config.json`."""
+LARGEST_INDEX = 32_000_000
+"""Bytes of a list of files or tensors in JSON."""
 
 
 def shown(text: object, longest: int = 120) -> str:
@@ -53,7 +56,7 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
 def read_json(path: Path, largest: int) -> dict[str, Any]:
     """A JSON object of at most `largest` bytes; raises `CheckpointError`."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:  # a pipe could be read for ever
             data = file.read(largest + 1)
     except OSError as error:
         raise unreadable(path, error) from error

@@ -6,6 +6,7 @@ Names such as `.bin` stand for several kinds, so the first bytes decide.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +19,13 @@ Kind = Literal["safetensors", "pickled", "llama2c"]
 
 USUAL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What a Hub folder calls its weights, the surest first."""
-_ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
+ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
+"""Of files that may hold weights."""
 _NO_WEIGHTS = re.compile(
     r"(tok(enizer)?[\w-]*|training_args|optimizer.*|scheduler.*|scaler.*|rng_state.*|trainer_state|random_states.*)\.\w+"
 )
 """Files with such an ending that hold a vocabulary or the state of a training run."""
-_EPOCH = re.compile(r"(?P<stem>.*epoch[_-]?)(?P<epoch>\d{1,9})\.(pt|pth|safetensors)")
+_EPOCH = re.compile(r"(?P<stem>.*epoch[_-]?)(?P<epoch>\d{1,9})\.\w+")
 
 _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 
@@ -44,7 +46,15 @@ def chosen_file(path: Path) -> tuple[Path, tuple[str, ...]]:
 def may_hold_weights(name: str) -> bool:
     """Whether a file (`name` may have folders before it) is called as weights are, and not as a vocabulary or a training state."""
     name = name.rpartition("/")[2]
-    return name.endswith(_ENDINGS) and not name.startswith(".") and not _NO_WEIGHTS.fullmatch(name)
+    return name.endswith(ENDINGS) and not name.startswith(".") and not _NO_WEIGHTS.fullmatch(name)
+
+
+def newest_epoch(names: Sequence[str]) -> str | None:
+    """The last of several files of weights that are one model after each epoch; None where they are anything else."""
+    epochs = [match for name in names if (match := _EPOCH.fullmatch(name))]
+    if not epochs or len(epochs) != len(names) or len({match["stem"] for match in epochs}) != 1:
+        return None
+    return max(epochs, key=lambda match: int(match["epoch"])).string
 
 
 def kind_of(path: Path) -> Kind:
@@ -101,8 +111,6 @@ def _choose(folder: Path) -> tuple[Path, tuple[str, ...]]:
         raise CheckpointError(f"{shown(folder, 300)} holds no weights (no .safetensors, .pt, .pth or .bin file).")
     if len(found) == 1:
         return folder / found[0], ()
-    epochs = [match for name in found if (match := _EPOCH.fullmatch(name))]
-    if len(epochs) == len(found) and len({match["stem"] for match in epochs}) == 1:
-        newest = max(epochs, key=lambda match: int(match["epoch"]))
-        return folder / newest.string, (f"There are {len(found)} epochs; {shown(newest.string)} is the newest and was taken.",)
+    if newest := newest_epoch(found):
+        return folder / newest, (f"There are {len(found)} epochs; {shown(newest)} is the newest and was taken.",)
     raise CheckpointError(f"{shown(folder, 300)} holds several files of weights ({listed(found)}); name the one you mean.")

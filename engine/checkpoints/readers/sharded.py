@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.foreign import Weights
-from engine.checkpoints.readers.common import MOST_TENSORS, MOST_VALUES, listed, read_json, shown
+from engine.checkpoints.readers.common import LARGEST_INDEX, MOST_TENSORS, MOST_VALUES, listed, read_json, shown
 from engine.checkpoints.readers.pickle_files import plain_name
 from engine.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LARGEST_INDEX = 32_000_000
 MOST_FILES = 1000
 
 
@@ -84,8 +83,10 @@ def _within(folder: Path, name: str) -> Path:
 
 
 def _cache_places(root: Path) -> list[Path]:
-    """Where links of a snapshot in the Hub's cache may lead: `<repository>/blobs` and the repository's other snapshots."""
+    """Where links of a snapshot in the Hub's cache may lead: the repository's blobs, those that all share, and its other snapshots."""
     for parent in (root, *root.parents):
         if parent.parent.name == "snapshots" and (parent.parent.parent / "blobs").is_dir():
-            return [parent.parent.parent / "blobs", parent.parent]
+            repository = parent.parent.parent
+            shared = [repository.parent / "blobs"] if repository.name.startswith("models--") else []
+            return [repository / "blobs", parent.parent, *shared]
     return []
