@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from engine.checkpoints.readers.kinds import ENDINGS
 
 _NAME = re.compile(r"([A-Za-z0-9][\w.-]*(?:/[\w.-]+)?)(?:@(.+))?", re.ASCII)
+_ADDRESS = re.compile(r"https?://[^/]+/(?:models/)?([^/?#]+/[^/?#]+)(?:/(?:tree|blob|resolve)/([^?#]+))?/?(?:[?#].*)?")
 _WITH_FILE = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)/(.+)", re.ASCII)
 _FILE_ENDING = re.compile(r".*(\.[A-Za-z]\w*|[*?\]])", re.ASCII)
 """How the name of a file ends, or a pattern for several; `1.0` is more likely the end of a branch's name."""
@@ -54,11 +55,8 @@ def hub_name(text: str, *, patterns: bool = False) -> HubName | None:
 
 def _from_address(text: str) -> str:
     """The name in a page's address as a browser shows it (`https://…/owner/name/tree/main`); anything else as it is."""
-    if not (
-        address := re.fullmatch(
-            r"https?://[^/]+/(?:models/)?([^/?#]+/[^/?#]+)(?:/(?:tree|blob|resolve)/([^?#]+))?/?(?:[?#].*)?", text
-        )
-    ):
+    address = _ADDRESS.fullmatch(text)
+    if address is None:
         return text
     name, rest = address.groups()
     return f"{name}@{rest}" if rest else name

@@ -12,6 +12,7 @@ from filelock import FileLock
 from made_cache import commit_of, tree
 from train_runs import press
 
+from engine.catalog import holding
 from engine.catalog.entries import Entry, Facts
 from engine.hub import trash
 from tinytales_tui.checkpoints.deleting import sort_out
@@ -86,10 +87,41 @@ async def test_what_is_asked_for_during_a_deletion_waits_for_it(
             await until(pilot, lambda: len(pilot.app.screen_stack) == 1)
             await press(pilot, "P", "u")
             assert "deleted" not in toasts(pilot) and "Nothing" not in toasts(pilot)
+        await until(pilot, lambda: len(pilot.app.screen_stack) == 2)  # P has waited, and finds it in the trash
+        assert "tiny deleted" in toasts(pilot) and len(trash.trashed()) == 1
+        await press(pilot, "n")
         await until(pilot, lambda: "someone/tiny brought back." in toasts(pilot))
-        said = toasts(pilot)
-        assert said.index("tiny deleted") < said.index("No broken-off download") < said.index("brought back")
         assert trash.trashed() == []
+
+
+async def test_the_trash_is_emptied_on_request(places: Places, pane: Callable, until: Callable) -> None:
+    places.download("someone/tiny")
+    async with pane() as (pilot, _):
+        await press(pilot, "G")
+        await ask(pilot, until, "D")
+        await press(pilot, "y")
+        await until(pilot, lambda: len(trash.trashed()) == 1)
+        assert "In the trash: someone/tiny" in await ask(pilot, until, "P")
+        await press(pilot, "y")
+        await until(pilot, lambda: not trash.trashed())
+        await press(pilot, "u")
+        await until(pilot, lambda: "Nothing was deleted here" in toasts(pilot))
+
+
+async def test_what_another_window_has_taken_into_use_meanwhile_stays(
+    places: Places, pane: Callable, until: Callable, home: Path
+) -> None:
+    places.download("someone/tiny")
+    async with pane() as (pilot, _):
+        await press(pilot, "G")
+        await ask(pilot, until, "D")
+        holding.hold(home / holding.FOLDER, ["someone/tiny"], "the Write pane of another window")
+        await press(pilot, "y")
+        await until(pilot, lambda: "nothing was deleted" in toasts(pilot))
+        await press(pilot, "D")
+        await until(pilot, lambda: "is in use" in toasts(pilot))
+        assert not trash.trashed()
+        holding.let_go(home / holding.FOLDER)
 
 
 async def test_marked_ones_go_together_and_the_bytes_are_those_that_will_be_free(

@@ -47,6 +47,8 @@ class Question:
     verb: str
     typed: str | None
     deletion: trash.Deletion | None
+    trash: tuple[str, ...] = ()
+    """Ids of what lies in the trash and goes too."""
 
 
 def why_it_stays(entry: Entry, pinned: Container[str] = (), standing: Container[str] = ()) -> str:
@@ -133,19 +135,23 @@ def question_about(sorted_out: Sorted, chosen: Sequence[Entry], standing: str | 
     return Question(f"Delete {what}?", tuple(sentences), f"Delete {'it' if count == 1 else 'them'}", typed, deletion)
 
 
-def question_about_partials() -> Question | None:
-    """What to ask before the leftovers of broken-off downloads go; None where there are none. Files being written are let alone."""
+def question_about_leavings() -> Question | None:
+    """What to ask before the leftovers of broken-off downloads and the trash go; None where there is neither."""
     found = cache.scan()
-    files = [part for part in found.partials if not is_being_written(part.path)]
-    if not files:
+    deletion = trash.preview(found, (), [part for part in found.partials if not is_being_written(part.path)])
+    items = [*trash.trashed(found.folder), *trash.leftovers(found.folder)]
+    if not deletion.partials and not items:
         return None
-    deletion = trash.preview(found, (), files)
-    sentences = [f"{one_line(part.repo, 80)}: {size(part.size)}." for part in files[:SHOWN]]
-    if len(files) > SHOWN:
-        sentences.append(f"And {len(files) - SHOWN} more.")
-    sentences.append(f"{size(deletion.freed)} will be free when the program ends. A download begins such a file anew.")
-    typed = "delete" if deletion.freed > TYPED_FROM else None
-    return Question(f"Prune {_counted(len(files), 'partial file', 'partial files')}?", tuple(sentences), "Prune", typed, deletion)
+    sizes = {part.path: part for part in found.partials}
+    sentences = [f"Broken off: {one_line(sizes[path].repo, 80)}, {size(sizes[path].size)}." for path in deletion.partials[:SHOWN]]
+    sentences += [f"In the trash: {one_line(item.words, 80)}, {size(item.frees)}." for item in items[:SHOWN]]
+    if (more := max(0, len(deletion.partials) - SHOWN) + max(0, len(items) - SHOWN)) > 0:
+        sentences.append(f"And {more} more.")
+    freed = deletion.freed + sum(item.frees for item in items)
+    sentences.append(f"{size(freed)} will be free, with no way back.")
+    typed = "delete" if freed > TYPED_FROM else None
+    partial = deletion if deletion.partials else None
+    return Question("Remove all this for good?", tuple(sentences), "Remove", typed, partial, tuple(item.id for item in items))
 
 
 def _counted(count: int, one: str, several: str) -> str:

@@ -36,7 +36,7 @@ KEEPING_BINDINGS = [
     Binding("U", "stand", "Standing", show=False, id="checkpoints.stand", tooltip="Use this one wherever none is named, or no longer"),
     Binding("y", "copy", "Copy", show=False, id="checkpoints.copy", tooltip="Copy the command line that writes with it"),
     Binding("plus", "add_folder", "Add folder", key_display="+", show=False, id="checkpoints.add", tooltip="Add a folder"),
-    Binding("P", "prune", "Prune", show=False, id="checkpoints.prune", tooltip="Remove what broken-off downloads left; asks first"),
+    Binding("P", "prune", "Prune", show=False, id="checkpoints.prune", tooltip="Remove broken-off downloads and the trash; asks"),
     Binding("r", "look", "Look again", show=False, id="checkpoints.look", tooltip="Look through all places again"),
 ]  # fmt: skip
 KEEPING_ACTIONS: dict[str, tuple[str, ...]] = {
@@ -88,7 +88,7 @@ class KeepingKeys:
             self.app.write_with(entry.source, shown(entry))
 
     def action_copy(self: CheckpointsScreen) -> None:
-        for entry in self.targets[:1]:
+        if (entry := self.list.highlighted) is not None:
             self.app.copy_to_clipboard(f"tinytales-tui --checkpoint {shlex.quote(entry.source)}")
 
     # Notes
@@ -110,9 +110,10 @@ class KeepingKeys:
         self.run_worker(do(), group="notes")
 
     def action_stand(self: CheckpointsScreen) -> None:
-        if self.shelf is None or not self.targets:
+        entry = self.list.highlighted
+        if self.shelf is None or entry is None:
             return
-        entry, notes = self.targets[0], self.shelf.notes
+        notes = self.shelf.notes
         if entry.facts.refused or entry.partial:
             self.app.say(f"{shown(entry)} cannot be opened, so it cannot stand in for others.", "warning")
         elif entry.origin == "shipped" or entry.source == notes.standing:
@@ -156,7 +157,7 @@ class KeepingKeys:
 
         assert self.shelf is not None
         notes = self.shelf.notes
-        sorted_out = deleting.sort_out(chosen, self.entries, notes.folders, notes.pinned)
+        sorted_out = await self._sort_out(chosen)
         if not sorted_out.revisions and not sorted_out.folders:
             self.app.say(" ".join(sorted_out.left[:2]), "warning")
             return
@@ -164,6 +165,9 @@ class KeepingKeys:
             question = await in_background(deleting.question_about, sorted_out, chosen, notes.standing)
             dialog = ConfirmDialog(question.title, question.sentences, question.verb, typed=question.typed)
             if not await self.app.push_screen_wait(dialog):
+                return
+            if (await self._sort_out(chosen)).left != sorted_out.left:  # another window has taken it into use meanwhile
+                self.app.say("What is in use has changed in the meantime; nothing was deleted. Press D again.", "warning")
                 return
             if question.deletion is not None:
                 await self._to_trash(question.deletion, f"{len(sorted_out.entries)} checkpoints"
@@ -173,6 +177,16 @@ class KeepingKeys:
             self.app.say(str(error), "error")
         self.list.unmark()
         self.shelf.look_now()
+
+    async def _sort_out(self: CheckpointsScreen, chosen: Sequence[Entry]) -> Sorted:
+        """What can go of what was chosen, as things stand at this moment: another window may have taken one into use."""
+        from tinytales_tui.checkpoints import deleting
+
+        assert self.shelf is not None
+        await in_background(self.shelf.look)
+        there = {entry.key: entry for entry in self.entries}
+        now = [there[entry.key] for entry in chosen if entry.key in there]
+        return deleting.sort_out(now, there.values(), self.shelf.notes.folders, self.shelf.notes.pinned)
 
     def _forget(self: CheckpointsScreen, sorted_out: Sorted) -> None:
         """What the notes say of what has gone, in a thread."""
@@ -192,7 +206,7 @@ class KeepingKeys:
             )  # in the thread, which goes on where nobody waits for it any more
 
         await in_background(move)
-        self.app.say(f"{what} deleted; {size(deletion.freed)} will be free when you quit. u brings it back.")
+        self.app.say(f"{what} deleted; {size(deletion.freed)} will be free when you quit, or with P. u brings it back.")
 
     def action_undo(self: CheckpointsScreen) -> None:
         self.run_worker(self._one_at_a_time(self._undo), group="deleting")
@@ -224,17 +238,26 @@ class KeepingKeys:
         self.run_worker(self._one_at_a_time(self._prune), group="deleting")
 
     async def _prune(self: CheckpointsScreen) -> None:
+        from engine.hub import trash
         from tinytales_tui.checkpoints import deleting
         from tinytales_tui.widgets.confirm import ConfirmDialog
 
         try:
-            question = await in_background(deleting.question_about_partials)
-            if question is None or question.deletion is None:
-                self.app.say("No broken-off download has left anything behind.")
+            question = await in_background(deleting.question_about_leavings)
+            if question is None:
+                self.app.say("No broken-off download has left anything behind, and the trash is empty.")
                 return
             dialog = ConfirmDialog(question.title, question.sentences, question.verb, typed=question.typed)
-            if await self.app.push_screen_wait(dialog):
-                await self._to_trash(question.deletion, "The partial files were")
+            if not await self.app.push_screen_wait(dialog):
+                return
+
+            def remove() -> int:
+                ids = [trash.to_trash(question.deletion).id] if question.deletion is not None else []
+                return sum(trash.purge(id) for id in (*ids, *question.trash))
+
+            freed = await in_background(remove)
+            self._trash[:] = [(id, what) for id, what in self._trash if id not in question.trash]
+            self.app.say(f"{size(freed)} are free again.")
         except TinyTalesError as error:
             self.app.say(str(error), "error")
         if self.shelf is not None:

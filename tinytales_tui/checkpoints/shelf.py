@@ -60,6 +60,7 @@ class Shelf:
         self._closed = False
         self._wanted = True
         self._wake = threading.Event()
+        self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="looking at checkpoints", daemon=True)
 
     def start(self) -> None:
@@ -90,9 +91,14 @@ class Shelf:
                 found = self._times()
                 if self._wanted or found != seen or time.monotonic() - looked >= AT_LEAST_EVERY:
                     self._wanted = False
-                    self._look()
+                    self.look()
                     seen, looked = found, time.monotonic()
             self._wake.wait(LOOK_EVERY if self._shown else None)
+
+    def look(self) -> None:
+        """Look at everything now, on the thread that asks; `listing` is fresh afterwards."""
+        with self._looking:
+            self._look()
 
     def _look(self) -> None:
         from engine.catalog.facts import FactsCache
