@@ -1,5 +1,5 @@
-"""`tinytales-tui checkpoints …`: what can be typed. What is shown is in `shelf_show`, what is fetched in `shelf_fetch`, what is changed
-in `shelf_change`, what goes out in `shelf_send`. No Textual; torch only where a checkpoint is converted.
+"""`tinytales-tui checkpoints …`: what can be typed. What is shown is in `checkpoints_show`, what is fetched in `checkpoints_fetch`, what is changed
+in `checkpoints_change`, what goes out in `checkpoints_send`. No Textual; torch only where a checkpoint is converted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def list_(
     json_object: _Json = False,
 ) -> None:
     """Everything that can be written with: shipped, own runs, the Hub's cache, added folders; and partial downloads."""
-    from tinytales_tui.shelf_show import show_list
+    from tinytales_tui.checkpoints_show import show_list
 
     raise typer.Exit(show_list(words or [], check, json_object))
 
@@ -54,7 +54,7 @@ def show(
     json_object: _Json = False,
 ) -> None:
     """One checkpoint: what it is, its files, the memory it needs, where it comes from."""
-    from tinytales_tui.shelf_show import show_one
+    from tinytales_tui.checkpoints_show import show_one
 
     raise typer.Exit(show_one(source, card, json_object))
 
@@ -70,7 +70,7 @@ def search(
     json_object: _Json = False,
 ) -> None:
     """Look for story models on the Hub; known ones (★) come first. Exit code 3: the Hub could not be asked."""
-    from tinytales_tui.shelf_show import show_search
+    from tinytales_tui.checkpoints_show import show_search
 
     raise typer.Exit(show_search(" ".join(words or []), limit, json_object))
 
@@ -90,7 +90,7 @@ def download(
 
     Finished files are kept and not fetched again; a file that was cut off begins anew.
     """
-    from tinytales_tui.shelf_fetch import download_all
+    from tinytales_tui.checkpoints_fetch import download_all
 
     raise typer.Exit(download_all(ids, revision, file, dry_run=dry_run, as_json=json_object, quiet=quiet))
 
@@ -104,7 +104,7 @@ def verify(
     quiet: _Quiet = False,
 ) -> None:
     """Read every file again and compare its checksum with the Hub's. Exit code 1: one is wrong."""
-    from tinytales_tui.shelf_fetch import verify_all
+    from tinytales_tui.checkpoints_fetch import verify_all
 
     raise typer.Exit(verify_all(sources or [], json_object, quiet))
 
@@ -120,7 +120,7 @@ def delete(
     json_object: _Json = False,
 ) -> None:
     """Put downloaded checkpoints into the trash; `undo` brings them back, `prune` frees the bytes."""
-    from tinytales_tui.shelf_change import delete_all
+    from tinytales_tui.checkpoints_change import delete_all
 
     raise typer.Exit(delete_all(sources, dry_run=dry_run, now=now, yes=yes, as_json=json_object))
 
@@ -128,7 +128,7 @@ def delete(
 @app.command()
 def undo(json_object: _Json = False) -> None:
     """Bring back what was put into the trash last."""
-    from tinytales_tui.shelf_change import undo_last
+    from tinytales_tui.checkpoints_change import undo_last
 
     raise typer.Exit(undo_last(json_object))
 
@@ -143,7 +143,7 @@ def prune(
     json_object: _Json = False,
 ) -> None:
     """Remove what broken-off downloads left behind, and empty the trash."""
-    from tinytales_tui.shelf_change import prune_cache
+    from tinytales_tui.checkpoints_change import prune_cache
 
     raise typer.Exit(prune_cache(detached, dry_run=dry_run, yes=yes, as_json=json_object))
 
@@ -160,7 +160,7 @@ def use(
 ) -> None:
     """Make a checkpoint the one that the app and --prompt write with from now on; `use default` goes back."""
     from engine.checkpoints.choices import Choices
-    from tinytales_tui.shelf_change import use_from_now_on
+    from tinytales_tui.checkpoints_change import use_from_now_on
 
     choices = Choices(prompt_style, tokenizer, None if end_id is None else tuple(end_id), begin_id)  # type: ignore[arg-type]
     raise typer.Exit(use_from_now_on(source, choices, forget, json_object))
@@ -169,7 +169,7 @@ def use(
 @app.command()
 def add(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="One checkpoint, or a folder full of them.")]) -> None:
     """List the checkpoints in a folder of yours beside the others."""
-    from tinytales_tui.shelf_change import add_folder
+    from tinytales_tui.checkpoints_change import add_folder
 
     raise typer.Exit(add_folder(folder))
 
@@ -177,7 +177,7 @@ def add(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="One check
 @app.command()
 def forget(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that was added.")]) -> None:
     """List an added folder no more; its files stay as they are."""
-    from tinytales_tui.shelf_change import forget_folder
+    from tinytales_tui.checkpoints_change import forget_folder
 
     raise typer.Exit(forget_folder(folder))
 
@@ -199,7 +199,7 @@ def export(
     json_object: _Json = False,
 ) -> None:
     """Convert a checkpoint for another program, whole or not at all."""
-    from tinytales_tui.shelf_send import export_to
+    from tinytales_tui.checkpoints_send import export_to
 
     raise typer.Exit(export_to(source, to, folder, precision, force, json_object))
 
@@ -217,6 +217,6 @@ def push(
     json_object: _Json = False,
 ) -> None:
     """Upload a checkpoint and its model card to the Hub, after showing what will be sent. Needs a token that may write."""
-    from tinytales_tui.shelf_send import push_to
+    from tinytales_tui.checkpoints_send import push_to
 
     raise typer.Exit(push_to(source, repo, private, message, dry_run=dry_run, yes=yes, as_json=json_object))

@@ -8,11 +8,11 @@ from pathlib import Path
 from engine.errors import CheckpointError, NetworkError, UsageError
 from tinytales_tui import paths
 from tinytales_tui.agreement import agreed
+from tinytales_tui.checkpoints_find import find_one, look
 from tinytales_tui.chosen import chosen, will_be_fetched
 from tinytales_tui.figures import size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.report import DONE
-from tinytales_tui.shelf import find_one, look
 from tinytales_tui.text import one_line
 
 _PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "q8_0": "q8_0"}

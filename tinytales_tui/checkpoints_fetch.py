@@ -19,12 +19,12 @@ from engine.hub.planning import Plan, plan, refuse_if_full
 from engine.hub.verifying import Verified, verify
 from engine.interrupt import Interrupt
 from tinytales_tui import paths
+from tinytales_tui.checkpoints_find import find, look
 from tinytales_tui.figures import counted, duration, size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.output import quiet as silent
 from tinytales_tui.progress_line import ProgressLine
 from tinytales_tui.report import DONE, FAILED, INTERRUPTED, report
-from tinytales_tui.shelf import find, look
 from tinytales_tui.text import one_line
 
 LOOKS_A_SECOND = 5

@@ -15,11 +15,11 @@ from engine.hub import trash
 from tinytales_tui import paths
 from tinytales_tui.agreement import agreed
 from tinytales_tui.checkpoints import deleting
+from tinytales_tui.checkpoints_find import find, find_one, look
 from tinytales_tui.chosen import SHIPPED
 from tinytales_tui.figures import size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.report import DONE
-from tinytales_tui.shelf import find, find_one, look
 from tinytales_tui.text import one_line
 
 

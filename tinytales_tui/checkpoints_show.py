@@ -16,11 +16,11 @@ from engine.errors import NetworkError
 from engine.hub.search import Found, Model
 from tinytales_tui.checkpoints.details import lines_of, look_into
 from tinytales_tui.checkpoints.rows import badge, loss_words
+from tinytales_tui.checkpoints_find import find_one, look
 from tinytales_tui.chosen import choices_of
 from tinytales_tui.figures import fitting_table, short_count, short_duration, size
 from tinytales_tui.output import json_line, note, put
 from tinytales_tui.report import DONE, FAILED, TRY_AGAIN
-from tinytales_tui.shelf import find_one, look
 from tinytales_tui.text import one_line
 
 _CARD_LINES = 12
