@@ -1,5 +1,5 @@
-"""`tinytales-tui checkpoints …`: what can be typed. What is shown is in `checkpoints_show`, what is fetched in `checkpoints_fetch`, what is changed
-in `checkpoints_change`, what goes out in `checkpoints_send`. No Textual; torch only where a checkpoint is converted.
+"""`tinytales-tui checkpoints …`: what can be typed. What is shown is in `checkpoints_show`, what is fetched in `checkpoints_fetch`, what
+is changed in `checkpoints_change`, what goes out in `checkpoints_send`. No Textual; torch only where a checkpoint is converted.
 """
 
 from __future__ import annotations

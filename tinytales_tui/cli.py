@@ -17,6 +17,7 @@ from engine.errors import UsageError
 from engine.settings import SAMPLING_PRESETS
 from engine.version import __version__
 from tinytales_tui import screen_options, story_options
+from tinytales_tui.bench_command import bench
 from tinytales_tui.checkpoints_commands import app as checkpoints_app
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
@@ -37,6 +38,7 @@ app.add_typer(data_app)
 app.add_typer(checkpoints_app)
 app.add_typer(warm_app)
 app.command()(watch)
+app.command()(bench)
 
 _CHOICES = {"--prompt-style", "--tokenizer", "--end-id", "--begin-id"}
 _ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads", "--warm"} | _CHOICES
