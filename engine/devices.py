@@ -52,10 +52,15 @@ SMALL = 20_000_000
 
 def use_threads(threads: int | None, parameters: int) -> int:
     """Set the CPU threads for writing stories and return how many they are; None chooses by the size of the model."""
+    torch.set_num_threads(threads_for(threads, parameters))
+    return torch.get_num_threads()
+
+
+def threads_for(threads: int | None, parameters: int) -> int:
+    """How many threads write with a model of that size, where nobody says it; raises `UsageError` for less than one."""
     if threads is not None and threads < 1:
         raise UsageError(f"The number of threads must be at least 1, and {threads} is not.")
-    torch.set_num_threads(threads or (1 if parameters <= SMALL else _THREADS))
-    return torch.get_num_threads()
+    return threads or (1 if parameters <= SMALL else _THREADS)
 
 
 def describe() -> dict[str, str | int]:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from engine import sampling
-from engine.cache import KeyValueCache
 from engine.checkpoints.native import Checkpoint
+from engine.decode.stepping import stepping
 from engine.errors import UsageError
 from engine.prompts import prompt_ids, prompt_text
 from engine.protocol import Done, Finished, Started, Token
@@ -60,31 +60,17 @@ def fit_to_context(ids: list[int], context: int) -> list[int]:
     return ids if len(ids) < context else ids[-max(1, context * 3 // 4) :]
 
 
-@torch.inference_mode()
-def _next_logits(checkpoint: Checkpoint, ids_BT: Tensor, cache: KeyValueCache) -> Tensor:
-    """Float32 logits of the next token, (B, vocab); rows that pad the vocabulary are left out."""
-    return checkpoint.network(ids_BT, cache, last_only=True)[:, -1, : checkpoint.tokenizer.vocab_size]
-
-
 def _write(
     checkpoint: Checkpoint, ids: list[int], stories: list[_Story], cancelled: Callable[[], bool]
 ) -> Iterator[GenerationEvent]:
-    network = checkpoint.network
-    weight = network.embedding.weight
-    capacity = len(ids) + stories[0].settings.max_tokens
-
-    def read(rows: list[list[int]]) -> tuple[Tensor, KeyValueCache]:
-        cache = KeyValueCache(network.config, len(rows), capacity, weight.device, weight.dtype)
-        return _next_logits(checkpoint, torch.tensor(rows, device=weight.device), cache), cache
-
     if cancelled():
         yield from (story.finish("cancelled") for story in stories)
         return
-    logits, cache = read([ids])
-    first = torch.zeros(len(stories), dtype=torch.int64, device=weight.device)
+    steps = stepping(checkpoint, len(ids) + stories[0].settings.max_tokens)
+    logits = steps.read([ids])
     if len(stories) > 1:
-        cache.select(first)
-    logits = logits[first]
+        steps.select([0] * len(stories))
+        logits = logits.expand(len(stories), -1)
     texts = [list(ids) for _ in stories]
     while True:
         if cancelled():
@@ -100,11 +86,11 @@ def _write(
             return
         if len(going) < len(stories):
             stories, texts = [stories[row] for row in going], [texts[row] for row in going]
-            cache.select(torch.tensor(going, device=weight.device))
-        if cache.full:
-            logits, cache = read([fit_to_context(text, network.config.context) for text in texts])
+            steps.select(going)
+        if steps.full:
+            logits = steps.read([fit_to_context(text, checkpoint.config.context) for text in texts])
         else:
-            logits = _next_logits(checkpoint, torch.tensor([[story.last] for story in stories], device=weight.device), cache)
+            logits = steps.step([story.last for story in stories])
 
 
 class _Story:

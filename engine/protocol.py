@@ -49,6 +49,8 @@ class Load:
     """CPU threads; None: one for a small model, else torch's own choice."""
     choices: Choices | None = None
     """What a person wants to be otherwise than the checkpoint's files say."""
+    step: str = "plain"
+    """`plain`, the network itself, or `compiled`, compiled code on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class CheckpointInfo:
     """The folder or the file that was opened, on the worker's machine."""
     choices: Choices | None = None
     """What a person wanted to be otherwise than its files say."""
+    step: str = "plain"
+    """What writes after the prompt: `plain` or `compiled`."""
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,16 @@ class Holder:
         from engine.checkpoints import load_checkpoint
         from engine.devices import use_threads
 
-        asked = (command.source, command.device, command.precision, command.choices, _stamp(command.source))
+        compiled = (command.step, command.threads if command.step == "compiled" else None)
+        asked = (command.source, command.device, command.precision, command.choices, *compiled, _stamp(command.source))
         if self._held is None or asked != self._asked:
             checkpoint = load_checkpoint(
-                command.source, device=command.device, precision=command.precision, choices=command.choices
+                command.source,
+                device=command.device,
+                precision=command.precision,
+                choices=command.choices,
+                step=command.step,
+                threads=command.threads,
             )
             self._asked, self._held = asked, (checkpoint, info_of(checkpoint, command.choices or None))
             self.info = self._held[1]
@@ -189,6 +195,7 @@ def info_of(checkpoint: Checkpoint, choices: Choices | None) -> CheckpointInfo:
         warnings=tuple(checkpoint.warnings),
         path=str(checkpoint.path or ""),
         choices=choices,
+        step="compiled" if checkpoint.compiled is not None else "plain",
     )
 
 

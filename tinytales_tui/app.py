@@ -128,6 +128,7 @@ class TinyTalesApp(App[None]):
                 self.options.precision,
                 self.options.threads,
                 self._chosen.choices,
+                self.options.step,
             ),
             command=self.options.worker_command,
             log=paths.worker_log(),

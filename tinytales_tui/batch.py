@@ -26,7 +26,7 @@ from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason, warm_socket
 from tinytales_tui.report import INTERRUPTED
-from tinytales_tui.story import StoryRecord
+from tinytales_tui.story import StoryRecord, written_with
 from tinytales_tui.text import safe_text
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class BatchOptions:
     json_lines: bool = False
     output: Path | None = None
     quiet: bool = False
+    step: str = "plain"
     warm: bool = True
     """Use an engine that was left running."""
 
@@ -129,7 +130,7 @@ class _Warm:
 
 def _engine(options: BatchOptions, which: Chosen) -> _Engine:
     """The engine that waits, if there is one and it is wanted; else one of our own."""
-    load = Load(0, which.source, options.device, options.precision, options.threads, which.choices)
+    load = Load(0, which.source, options.device, options.precision, options.threads, which.choices, options.step)
     socket = warm_socket() if options.warm else None
     if socket is not None and socket.exists():
         from engine.warm.client import connect
@@ -264,6 +265,7 @@ class _Writer:
             features=request.features,
             sentence=request.sentence,
             choices=kept_choices(self.engine.checkpoint.choices),
+            **written_with(self.engine.checkpoint),
             ttft_s=end.ttft_s,
             tokens_per_s=end.tokens_per_s,
         )

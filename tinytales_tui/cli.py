@@ -41,7 +41,7 @@ app.command()(watch)
 app.command()(bench)
 
 _CHOICES = {"--prompt-style", "--tokenizer", "--end-id", "--begin-id"}
-_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads", "--warm"} | _CHOICES
+_ENGINE_OPTIONS = {"--checkpoint", "--device", "--precision", "--threads", "--step", "--warm"} | _CHOICES
 _APP_OPTIONS = _ENGINE_OPTIONS | {"--engine", "--theme", "--ascii", "--low-bandwidth", "--mouse"}
 
 
@@ -84,6 +84,7 @@ def start(
     precision: story_options.Precision = "auto",
     threads: story_options.Threads = None,
     engine: story_options.Engine = None,
+    step: story_options.Step = "plain",
     warm: story_options.Warm = True,
     prompt_style: story_options.PromptStyle = None,
     tokenizer: story_options.Tokenizer = None,
@@ -113,7 +114,7 @@ def start(
     if prompt is None:
         if alone := [option for option in given if option not in _APP_OPTIONS]:
             raise UsageError(f"{alone[0]} belongs to --prompt; say what the story is about, as in --prompt 'a brave knight'.")
-        _open_app(checkpoint, choices, warm, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
+        _open_app(checkpoint, choices, step, warm, device, precision, threads, engine, theme, ascii_only, low_bandwidth, mouse)
         return
     if unused := [option for option in given if option in _APP_OPTIONS - _ENGINE_OPTIONS]:
         raise UsageError(f"{unused[0]} belongs to the app and has no meaning beside --prompt.")
@@ -144,6 +145,7 @@ def start(
         json_lines=json_lines,
         output=output,
         quiet=quiet,
+        step=step,
         warm=warm,
     )
     raise typer.Exit(run_batch(options))
@@ -152,6 +154,7 @@ def start(
 def _open_app(
     checkpoint: str | None,
     choices: Choices,
+    step: str,
     warm: bool,
     device: str | None,
     precision: str,
@@ -170,6 +173,7 @@ def _open_app(
     options = AppOptions(
         checkpoint=checkpoint,
         choices=choices,
+        step=step,
         warm=warm,
         device=device,
         precision=precision,

@@ -26,6 +26,8 @@ class AppOptions:
     """A folder, a file or a Hub id; None: the standing one, which is the one in the package until another is chosen."""
     choices: Choices = field(default_factory=Choices)
     """What is to be otherwise than the checkpoint's files say."""
+    step: str = "plain"
+    """`plain` or `compiled`."""
     warm: bool = True
     """Use an engine that was left running."""
     device: str | None = None

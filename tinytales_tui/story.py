@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from engine.errors import UsageError
+from engine.protocol import CheckpointInfo
 from engine.settings import GenerationRequest, SamplingSettings
 
 _OF_A_PART = ("story", "tokens", "stop_reason", "seed", "checkpoint", "sampling", "ttft_s", "tokens_per_s")
 """What each part of a continued story has of its own."""
-_FIELDS = ("words", "features", "sentence", "choices")
+_FIELDS = ("words", "features", "sentence", "choices", "step", "precision")
 """What few stories have; left out of a record's JSON where it is empty."""
 
 
@@ -45,6 +46,9 @@ class StoryRecord:
     """Words that were asked for; as the two below only of a TinyStories-Instruct model."""
     features: tuple[str, ...] = ()
     sentence: str = ""
+    step: str = ""
+    """What drew the tokens: `plain` or `compiled`; with the precision only where it was not the plain step in float32."""
+    precision: str = ""
     choices: dict[str, Any] = field(default_factory=dict)
     """What was chosen about the checkpoint against its files (`Choices`), as plain JSON; mostly nothing."""
     before: StoryRecord | None = None
@@ -160,6 +164,12 @@ class StoryRecord:
             f"# {_escape(title)}\n\n{asked}{paragraphs}\n\n---\n\n"
             f"The recipe: the same checkpoint, settings and seed write the same story again.\n\n```json\n{recipe}\n```\n"
         )
+
+
+def written_with(checkpoint: CheckpointInfo) -> dict[str, Any]:
+    """What of the engine belongs to a story's recipe, beside its checkpoint: the step and the precision where they are not the usual."""
+    unusual = (checkpoint.step, checkpoint.precision) not in (("plain", "fp32"), ("plain", "float32"))
+    return {"step": checkpoint.step, "precision": checkpoint.precision} if unusual else {}
 
 
 def _escape(text: str) -> str:

@@ -119,7 +119,13 @@ Device = Annotated[
     typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ... Left out: the best there is.", rich_help_panel=_ENGINE),
 ]
 Precision = Annotated[
-    str, typer.Option("--precision", metavar="auto|fp32|bf16", help="Width of the weights.", rich_help_panel=_ENGINE)
+    str,
+    typer.Option(
+        "--precision",
+        metavar="auto|fp32|bf16|int8",
+        help="Of the weights; int8 goes with --step compiled.",
+        rich_help_panel=_ENGINE,
+    ),
 ]
 Threads = Annotated[
     int | None,
@@ -131,6 +137,15 @@ Engine = Annotated[
         "--engine",
         metavar="COMMAND",
         help="How the app starts its engine, such as 'ssh host python -m engine.worker'. Left out: here.",
+        rich_help_panel=_ENGINE,
+    ),
+]
+Step = Annotated[
+    str,
+    typer.Option(
+        "--step",
+        metavar="plain|compiled",
+        help="What writes: the network itself, or compiled code on the CPU (faster; extra `fast`).",
         rich_help_panel=_ENGINE,
     ),
 ]

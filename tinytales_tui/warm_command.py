@@ -42,6 +42,7 @@ def start(
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ...")] = None,
     precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="As for --prompt.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", min=1)] = None,
+    step: Annotated[str, typer.Option("--step", metavar="plain|compiled", help="As for --prompt.")] = "plain",
     idle: Annotated[float, typer.Option("--idle", metavar="MINUTES", help="End by itself after so long unused.", min=0.01)] = 10,
     json_object: _Json = False,
 ) -> None:
@@ -57,7 +58,7 @@ def start(
         connection = _started(path, idle)
     which = chosen(checkpoint)
     try:
-        loaded = connection.load(protocol.Load(0, absolute(which.source), device, precision, threads, which.choices))
+        loaded = connection.load(protocol.Load(0, absolute(which.source), device, precision, threads, which.choices, step))
     finally:
         connection.close()
     info = loaded.checkpoint

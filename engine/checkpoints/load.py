@@ -11,6 +11,7 @@ import torch
 from engine.checkpoints.choices import Choices, apply, load_tokenizer
 from engine.checkpoints.hub_names import hub_name
 from engine.checkpoints.native import Checkpoint, is_native, read_checkpoint
+from engine.decode.choose import COMPILED_PRECISIONS, check_step, compile_step
 from engine.devices import choose_device
 from engine.errors import CheckpointError, UsageError
 
@@ -23,17 +24,26 @@ def default_folder() -> Path:
 
 
 def load_checkpoint(
-    source: str | Path | None = None, *, device: str | None = None, precision: str = "auto", choices: Choices | None = None
+    source: str | Path | None = None,
+    *,
+    device: str | None = None,
+    precision: str = "auto",
+    choices: Choices | None = None,
+    step: str = "plain",
+    threads: int | None = None,
 ) -> Checkpoint:
     """A checkpoint from a folder, a file or a Hub id (`None` or "default": the one in the package), ready to write.
 
     `choices` are what a person wants to be otherwise than it is found: prompt style, tokenizer, the tokens that end a story and the
-    one before everything. `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. Raises
+    one before everything. `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. `step`
+    `compiled` writes with compiled code on the CPU, which also knows `int8`, and with so many `threads`. Raises
     `CheckpointError` for what cannot be read, `NetworkError` where the Hub cannot be reached, `UsageError` for a device or precision
     that does not exist.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
+    check_step(step, precision)
+    if step == "plain" and precision not in PRECISIONS:
+        hint = "; int8 goes with --step compiled" if precision in COMPILED_PRECISIONS else ""
+        raise UsageError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}{hint}.")
     choices = choices or Choices()
     where = choose_device(device)
     tokenizer = load_tokenizer(choices.tokenizer) if choices.tokenizer else None
@@ -50,8 +60,11 @@ def load_checkpoint(
             checkpoint = read_foreign(path, name, str(source), tokenizer)
     checkpoint.path = path
     apply(checkpoint, choices)
-    checkpoint.network.to(where, PRECISIONS[precision])
+    checkpoint.network.to(where, torch.float32 if step == "compiled" else PRECISIONS[precision])
     checkpoint.device = str(where)
+    if step == "compiled":
+        compile_step(checkpoint, precision, threads)
+        return checkpoint
     checkpoint.precision = "bf16" if precision == "bf16" else "fp32"
     return checkpoint
 

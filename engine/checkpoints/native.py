@@ -17,7 +17,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,6 +37,9 @@ from engine.model import Decoder
 from engine.prompts import PromptStyle
 from engine.settings import ModelConfig, SamplingSettings
 from engine.tokenizer import GPT2Tokenizer, Tokenizer
+
+if TYPE_CHECKING:
+    from engine.decode.compiled import CompiledStep
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Checkpoint:
     """A token that the model was trained to find before everything."""
     path: Path | None = None
     """The folder or the file that was opened."""
+    compiled: CompiledStep | None = None
+    """What writes in place of the network, where that was asked for; prompts are read by the network."""
 
     @property
     def config(self) -> ModelConfig:

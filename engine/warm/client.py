@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ class Connection:
     def load(self, command: protocol.Load) -> protocol.Loaded:
         """Have it hold this checkpoint; raises what the engine says is wrong."""
         self._id += 1
-        self._send(protocol.Load(self._id, command.source, command.device, command.precision, command.threads, command.choices))
+        self._send(dataclasses.replace(command, id=self._id))
         while True:
             event = self._event()
             if isinstance(event, protocol.Loaded) and event.id == self._id:

@@ -12,7 +12,7 @@ from engine import protocol
 from engine.settings import GenerationRequest
 from tinytales_tui.chosen import kept_choices
 from tinytales_tui.engine_client import Written
-from tinytales_tui.story import StoryRecord
+from tinytales_tui.story import StoryRecord, written_with
 from tinytales_tui.text import one_line
 
 
@@ -91,6 +91,7 @@ class Desk:
             seed=request.sampling.seed,
             checkpoint=checkpoint.source if checkpoint else "",
             choices=kept_choices(checkpoint.choices if checkpoint else None),
+            **(written_with(checkpoint) if checkpoint else {}),
             sampling=request.sampling.to_json(),
             opening=request.opening,
             words=request.words,
@@ -215,7 +216,8 @@ class Desk:
         """A checkpoint was loaded: a story that was asked for before is written with it."""
         if self.writing is not None and not self.writing.started:
             entry = self.entries[self.writing.place]
-            record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, choices=kept_choices(checkpoint.choices))
+            made_by = {"choices": kept_choices(checkpoint.choices), "step": "", "precision": ""} | written_with(checkpoint)
+            record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, **made_by)
             self._update(dataclasses.replace(entry, record=record))
 
     def _mine(self, number: int) -> bool:

@@ -1,0 +1,6 @@
+"""Decoding on the CPU by one compiled call a token.
+
+`compiled.CompiledStep` is what the rest of the program uses. `packing` and `room` lay out weights and memory (`tables` names places),
+`kernels` is the step itself, put together from `tiles` (vector instructions), `products`, `attention`, `likeliest` and `arithmetic`;
+`crew` holds the helping threads, `machine` what numba does not offer. Only `compiled` and what it imports at the top load without numba.
+"""

@@ -1,0 +1,76 @@
+"""The largest logits and their log-sum-exp, without sorting them all: only blocks whose maximum can matter are looked into."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from engine.decode.arithmetic import PLAIN, exponential, greatest, sum_exponentials
+
+BLOCK = 64
+"""Logits a block."""
+MOST = 256
+"""The largest top-k."""
+
+
+@njit(**PLAIN)
+def describe_block(logits, block, maxima, sums):  # type: ignore[no-untyped-def]
+    """Note a block's maximum and its Σ e^(logit - maximum)."""
+    values = logits[block * BLOCK : min((block + 1) * BLOCK, logits.shape[0])]
+    maxima[block] = greatest(values)
+    sums[block] = sum_exponentials(values, maxima[block])
+
+
+@njit(**PLAIN)
+def log_sum_exp(maxima, sums):  # type: ignore[no-untyped-def]
+    """The logarithm of Σ e^logit, from all the blocks' notes."""
+    base, total = greatest(maxima), 0.0
+    for block in range(maxima.shape[0]):
+        total += sums[block] * exponential(maxima[block] - base)
+    return np.float32(base + math.log(total))
+
+
+@njit(**PLAIN)
+def worse(value, place, other, other_place):  # type: ignore[no-untyped-def]
+    """Whether a logit comes after another: it is less, or equal and of a later token."""
+    return value < other or (value == other and place > other_place)
+
+
+@njit(**PLAIN)
+def sift(values, ids, size, at):  # type: ignore[no-untyped-def]
+    """Restore the heap of the first `size`, the worst one on top, after the one at `at` was replaced."""
+    value, place = values[at], ids[at]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and worse(values[child + 1], ids[child + 1], values[child], ids[child]):
+            child += 1
+        if not worse(values[child], ids[child], value, place):
+            break
+        values[at], ids[at] = values[child], ids[child]
+        at = child
+    values[at], ids[at] = value, place
+
+
+@njit(**PLAIN)
+def take_likeliest(logits, maxima, values, ids):  # type: ignore[no-untyped-def]
+    """The largest logits into `values` (k,) and `ids` (k,), largest first and of equals the earliest token; k <= MOST, vocabulary."""
+    size = values.shape[0]
+    for i in range(size):
+        values[i], ids[i] = logits[i], i
+    for at in range(size // 2 - 1, -1, -1):
+        sift(values, ids, size, at)
+    for block in range(size // BLOCK, maxima.shape[0]):
+        if maxima[block] <= values[0]:
+            continue
+        for i in range(max(size, block * BLOCK), min((block + 1) * BLOCK, logits.shape[0])):
+            if logits[i] > values[0]:
+                values[0], ids[0] = logits[i], i
+                sift(values, ids, size, 0)
+    for last in range(size - 1, 0, -1):
+        values[0], values[last] = values[last], values[0]
+        ids[0], ids[last] = ids[last], ids[0]
+        sift(values, ids, last, 0)
