@@ -21,7 +21,7 @@ from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
 from engine.protocol import CheckpointInfo, Event, Finished, Load, Started, Token
 from engine.settings import SAMPLING_PRESETS, GenerationRequest, SamplingSettings
-from tinytales_tui.chosen import Chosen, absolute, chosen, kept_choices, remember_use, will_be_fetched
+from tinytales_tui.chosen import SHIPPED, Chosen, absolute, chosen, kept_choices, remember_use, will_be_fetched
 from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason, warm_socket
@@ -72,7 +72,8 @@ def run_batch(options: BatchOptions) -> int:
         say(coming)
     engine = _engine(options, which)
     checkpoint = engine.checkpoint
-    remember_use(checkpoint)
+    if checkpoint.source != SHIPPED:  # a story by the model of the program leaves nothing behind
+        remember_use(checkpoint)
     for warning in checkpoint.warnings:
         say(warning)
     ending = _ending(options, checkpoint, say)
