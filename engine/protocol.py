@@ -49,8 +49,8 @@ class Load:
     """CPU threads; None: one for a small model, else torch's own choice."""
     choices: Choices | None = None
     """What a person wants to be otherwise than the checkpoint's files say."""
-    step: str = "plain"
-    """`plain`, the network itself, or `compiled`, compiled code on the CPU."""
+    step: str | None = None
+    """`plain`, the network itself, or `compiled`, compiled code on the CPU; None: plain, or as a shared engine holds the checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class Holder:
 
     def __init__(self) -> None:
         self.turn = threading.Lock()
-        self._asked: tuple[object, ...] | None = None
+        self._asked: tuple[object, object] | None = None
+        """What is held, and on what and how."""
         self._held: tuple[Any, CheckpointInfo] | None = None
         self.info: CheckpointInfo | None = None
 
@@ -58,18 +59,20 @@ class Holder:
         from engine.checkpoints import load_checkpoint
         from engine.devices import use_threads
 
+        what = (command.source, command.choices, _stamp(command.source))
         compiled = (command.step, command.threads if command.step == "compiled" else None)
-        asked = (command.source, command.device, command.precision, command.choices, *compiled, _stamp(command.source))
-        if self._held is None or asked != self._asked:
+        how = (command.device, command.precision, *compiled)
+        as_it_is = how == (None, "auto", None, None)  # nothing was asked for, so what it was loaded for before is right
+        if self._held is None or self._asked is None or self._asked[0] != what or (not as_it_is and self._asked[1] != how):
             checkpoint = load_checkpoint(
                 command.source,
                 device=command.device,
                 precision=command.precision,
                 choices=command.choices,
-                step=command.step,
+                step=command.step or "plain",
                 threads=command.threads,
             )
-            self._asked, self._held = asked, (checkpoint, info_of(checkpoint, command.choices or None))
+            self._asked, self._held = (what, how), (checkpoint, info_of(checkpoint, command.choices or None))
             self.info = self._held[1]
         use_threads(command.threads, self._held[0].network.parameter_count())
         return self._held

@@ -54,7 +54,7 @@ class BatchOptions:
     json_lines: bool = False
     output: Path | None = None
     quiet: bool = False
-    step: str = "plain"
+    step: str | None = None
     warm: bool = True
     """Use an engine that was left running."""
 

@@ -84,7 +84,7 @@ def start(
     precision: story_options.Precision = "auto",
     threads: story_options.Threads = None,
     engine: story_options.Engine = None,
-    step: story_options.Step = "plain",
+    step: story_options.Step = None,
     warm: story_options.Warm = True,
     prompt_style: story_options.PromptStyle = None,
     tokenizer: story_options.Tokenizer = None,
@@ -154,7 +154,7 @@ def start(
 def _open_app(
     checkpoint: str | None,
     choices: Choices,
-    step: str,
+    step: str | None,
     warm: bool,
     device: str | None,
     precision: str,

@@ -26,8 +26,8 @@ class AppOptions:
     """A folder, a file or a Hub id; None: the standing one, which is the one in the package until another is chosen."""
     choices: Choices = field(default_factory=Choices)
     """What is to be otherwise than the checkpoint's files say."""
-    step: str = "plain"
-    """`plain` or `compiled`."""
+    step: str | None = None
+    """`plain` or `compiled`; None: plain, or as a waiting engine was started."""
     warm: bool = True
     """Use an engine that was left running."""
     device: str | None = None

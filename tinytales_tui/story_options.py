@@ -141,11 +141,12 @@ Engine = Annotated[
     ),
 ]
 Step = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--step",
         metavar="plain|compiled",
-        help="What writes: the network itself, or compiled code on the CPU (faster; extra `fast`).",
+        help="What writes: the network itself, or compiled code on the CPU (faster; extra `fast`). Left out: plain, or as the "
+        "waiting engine was started.",
         rich_help_panel=_ENGINE,
     ),
 ]

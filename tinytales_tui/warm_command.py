@@ -42,7 +42,7 @@ def start(
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps ...")] = None,
     precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="As for --prompt.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", metavar="N", help="CPU threads.", min=1)] = None,
-    step: Annotated[str, typer.Option("--step", metavar="plain|compiled", help="As for --prompt.")] = "plain",
+    step: Annotated[str | None, typer.Option("--step", metavar="plain|compiled", help="As for --prompt.")] = None,
     idle: Annotated[float, typer.Option("--idle", metavar="MINUTES", help="End by itself after so long unused.", min=0.01)] = 10,
     json_object: _Json = False,
 ) -> None:
@@ -99,7 +99,8 @@ def status(json_object: _Json = False) -> None:
     if json_object:
         put(json_line(known).rstrip("\n"))
     else:
-        name = f"{one_line(held.name, 100)} on {held.device}, {held.precision}" if held else "no checkpoint yet"
+        step = ", compiled" if held and held.step == "compiled" else ""
+        name = f"{one_line(held.name, 100)} on {held.device}, {held.precision}{step}" if held else "no checkpoint yet"
         up, memory = duration(_age(connection.hello.pid)), size(report.memory_bytes)
         put(f"running for {up} (process {connection.hello.pid}): {name}, {memory} of memory")
 

@@ -161,3 +161,11 @@ async def test_the_app_uses_it_and_goes_on_without_it(start: Callable, tiny_chec
         await until(protocol.Done)
     finally:
         await engine.close()
+
+
+def test_who_asks_for_nothing_gets_it_as_it_was_started(start: Callable, tiny_checkpoint: Path) -> None:
+    start("--precision", "bf16")
+    ask = (*ASK, "--checkpoint", str(tiny_checkpoint))
+    assert json.loads(command(*ask).stdout)["precision"] == "bf16"
+    assert "precision" not in json.loads(command(*ask, "--precision", "fp32").stdout)
+    assert "precision" not in json.loads(command(*ask, "--no-warm").stdout)
