@@ -243,6 +243,7 @@ def test_delete_asks_a_person(runs: Path, answer: bytes, code: int) -> None:
     heard = b""
     while b"[y/N]" not in heard:
         heard += os.read(terminal, 1024)
+    time.sleep(0.3)  # a signal just before the program waits for its line would be seen only with the next one
     os.write(terminal, answer)
     try:
         while part := os.read(terminal, 1024):

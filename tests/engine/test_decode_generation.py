@@ -11,6 +11,7 @@ pytest.importorskip("numba")
 from small import SHAPES, save_tiny, tiny_loaded
 
 from engine.checkpoints import Checkpoint, load_checkpoint
+from engine.decode import choose
 from engine.decode.compiled import CompiledStep
 from engine.errors import UsageError
 from engine.generation import generate
@@ -18,17 +19,12 @@ from engine.protocol import Finished, Token
 from engine.settings import GenerationRequest, SamplingSettings
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kernels")
-
-
 def tokens(checkpoint: Checkpoint, request: GenerationRequest) -> list[tuple[int, int]]:
     return [(event.story, event.token) for event in generate(checkpoint, request) if isinstance(event, Token)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_stories_are_the_same_past_the_context_and_in_batches(shape: str, kernels: Path) -> None:
+def test_stories_are_the_same_past_the_context_and_in_batches(shape: str, compiled: Path) -> None:
     checkpoint = tiny_loaded(shape, context=16)
     requests = [
         GenerationRequest(opening="Mia found", sampling=SamplingSettings(temperature=0.0, max_tokens=60, stop_loops=False)),
@@ -37,14 +33,14 @@ def test_stories_are_the_same_past_the_context_and_in_batches(shape: str, kernel
         ),
     ]
     plain = [tokens(checkpoint, request) for request in requests]
-    checkpoint.compiled = CompiledStep.build(checkpoint.network, "fp32", 1, kernels, checkpoint.tokenizer.vocab_size)
+    checkpoint.compiled = CompiledStep.build(checkpoint.network, "fp32", 1, compiled, checkpoint.tokenizer.vocab_size)
     assert [tokens(checkpoint, request) for request in requests] == plain
     checkpoint.compiled.close()
 
 
-def test_a_story_ends_within_a_token_of_the_cancelling(kernels: Path) -> None:
+def test_a_story_ends_within_a_token_of_the_cancelling(compiled: Path) -> None:
     checkpoint = tiny_loaded("rope")
-    checkpoint.compiled = CompiledStep.build(checkpoint.network, "int8", 1, kernels, checkpoint.tokenizer.vocab_size)
+    checkpoint.compiled = CompiledStep.build(checkpoint.network, "int8", 1, compiled, checkpoint.tokenizer.vocab_size)
     drawn: list[int] = []
     request = GenerationRequest(
         opening="Mia", sampling=SamplingSettings(max_tokens=500, min_tokens=500, seed=1, stop_loops=False)
@@ -57,8 +53,10 @@ def test_a_story_ends_within_a_token_of_the_cancelling(kernels: Path) -> None:
     assert len(drawn) == 5
 
 
-def test_a_checkpoint_is_loaded_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_loaded_for_it(tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYTALES_HOME", str(tmp_path / "home"))
+    assert choose.kernel_folder() == tmp_path / "home" / "cache" / "kernels"
+    monkeypatch.setattr(choose, "kernel_folder", lambda: compiled)  # compiled once for all tests
     folder = save_tiny(tmp_path / "tiny", "rope")
     loaded = load_checkpoint(folder, device="cpu", precision="int8", step="compiled", threads=1)
     assert loaded.compiled is not None and loaded.precision == "int8"

@@ -25,11 +25,6 @@ from engine.errors import UsageError
 pytestmark = pytest.mark.skipif(bool(available()), reason=available())
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp().parent / "compiled"
-
-
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 0.0), ("bf16", 2**-8), ("int8", 0.5 / 127), ("int4", 0.5 / 7)])
 def test_rounding_stays_within_half_a_unit(precision: str, bound: float) -> None:
     weight = torch.randn(9, 77, generator=torch.Generator().manual_seed(0))

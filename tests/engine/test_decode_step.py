@@ -18,12 +18,6 @@ pytestmark = pytest.mark.skipif(bool(available()), reason=available())
 PLACES = [(threads, batch) for threads in (1, 2) for batch in (1, 3)]
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where compiled code is kept: one folder for all processes of a test run, and for later runs of the same user."""
-    return tmp_path_factory.getbasetemp().parent / "compiled"
-
-
 def prompts(batch: int, length: int, seed: int = 0) -> list[list[int]]:
     draw = random.Random(seed)
     return [[draw.randrange(320) for _ in range(length)] for _ in range(batch)]
