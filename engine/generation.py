@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
 
 from engine import sampling
 from engine.checkpoints.native import Checkpoint
-from engine.decode.stepping import stepping
+from engine.decode.stepping import Outlook, picked_out, stepping
 from engine.errors import UsageError
 from engine.prompts import prompt_ids, prompt_text
 from engine.protocol import Done, Finished, Started, Token
@@ -66,11 +65,8 @@ def _write(
     if cancelled():
         yield from (story.finish("cancelled") for story in stories)
         return
-    steps = stepping(checkpoint, len(ids) + stories[0].settings.max_tokens)
-    logits = steps.read([ids])
-    if len(stories) > 1:
-        steps.select([0] * len(stories))
-        logits = logits.expand(len(stories), -1)
+    steps = stepping(checkpoint, len(ids) + stories[0].settings.max_tokens, len(stories), stories[0].settings)
+    outlooks = steps.read([ids])
     texts = [list(ids) for _ in stories]
     while True:
         if cancelled():
@@ -78,7 +74,7 @@ def _write(
             return
         going: list[int] = []
         for row, story in enumerate(stories):
-            yield from story.take(logits[row])
+            yield from story.take(outlooks[row])
             if story.reason is None:
                 going.append(row)
                 texts[row].append(story.last)
@@ -88,9 +84,9 @@ def _write(
             stories, texts = [stories[row] for row in going], [texts[row] for row in going]
             steps.select(going)
         if steps.full:
-            logits = steps.read([fit_to_context(text, checkpoint.config.context) for text in texts])
+            outlooks = steps.read([fit_to_context(text, checkpoint.config.context) for text in texts])
         else:
-            logits = steps.step([story.last for story in stories])
+            outlooks = steps.step([story.last for story in stories])
 
 
 class _Story:
@@ -115,19 +111,20 @@ class _Story:
         self.ids = checkpoint.tokenizer.encode(given)  # what penalties look at: the story's own text, not the story prompt
         self.tail = given.encode("utf-8", "replace")[-TAIL_BYTES:]
         self.drawn = 0
+        self._picked = picked_out(settings)
         self.last = -1
         self.reason: StopReason | None = None
         self.characters, self.stops, self.loops = CharacterStream(), StopMatcher(settings.stop), LoopDetector()
         self.first_at = self.last_at = 0.0
 
-    def take(self, logits_V: Tensor) -> Iterator[GenerationEvent]:
-        """Draw the next token from its logits; yields its event and, if the story has ended, `Finished`."""
-        token = sampling.draw(self._adjusted(logits_V), self.settings, self.generator)
+    def take(self, outlook: Outlook) -> Iterator[GenerationEvent]:
+        """Draw the next token; yields its event and, if the story has ended, `Finished`."""
+        token = self._draw(outlook)
         now = time.perf_counter() - self.begun
         self.first_at = self.first_at or now
         self.last, self.last_at = token, now
         self.drawn += 1
-        logprob = sampling.log_probability(logits_V, token)
+        logprob = outlook.log_probability(token)
         if token in self.ends:
             yield Token(self.id, self.number, token, "", logprob, now)
             yield self.finish("end of text")
@@ -163,11 +160,15 @@ class _Story:
             round(speed, 1),
         )
 
-    def _adjusted(self, logits_V: Tensor) -> Tensor:
-        """Penalties and bans, the first part of the order."""
+    def _draw(self, outlook: Outlook) -> int:
+        """Penalties and bans, the first part of the order, and then the draw."""
         settings = self.settings
-        logits_V = sampling.penalise_repetition(logits_V, self.ids, settings.repetition_penalty)
         banned = sampling.repeating_tokens(self.ids, int(settings.no_repeat_ngram)) + self.bans.tokens(self.tail)
         if self.drawn < settings.min_tokens:
             banned.extend(self.ends)
-        return sampling.ban(logits_V, banned)
+        if picked := self._picked and outlook.likeliest(self._picked):
+            token = sampling.draw_from_likeliest(*picked, banned, settings, self.generator)
+            if token is not None:
+                return token
+        logits_V = sampling.penalise_repetition(outlook.logits(), self.ids, settings.repetition_penalty)
+        return sampling.draw(sampling.ban(logits_V, banned), settings, self.generator)

@@ -50,9 +50,12 @@ def candidates(logits_V: Tensor, settings: SamplingSettings) -> tuple[Tensor, Te
     scaled = logits_V / settings.temperature
     k = int(settings.top_k)
     if 0 < k < vocab:
-        values, ids = scaled.topk(k)
-    else:
-        values, ids = scaled.sort(descending=True, stable=True)
+        return cut(*scaled.topk(k), settings)
+    return cut(*scaled.sort(descending=True, stable=True), settings)
+
+
+def cut(values: Tensor, ids: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+    """The probabilities (K,) and tokens (K,) that top-p and min-p leave of logits (N,) over the temperature, largest first."""
     probabilities = values.softmax(-1)
     if settings.top_p < 1.0:
         before = probabilities.cumsum(-1) - probabilities  # what the likelier ones have together
@@ -70,7 +73,25 @@ def draw(logits_V: Tensor, settings: SamplingSettings, generator: torch.Generato
     """One token: the likeliest at temperature 0, else drawn from `candidates` with this generator (one number is taken from it)."""
     if settings.temperature == 0.0:
         return int(logits_V.argmax())
-    probabilities, ids = candidates(logits_V, settings)
+    return _drawn(*candidates(logits_V, settings), generator)
+
+
+def draw_from_likeliest(
+    values: Tensor, ids: Tensor, banned: Sequence[int], settings: SamplingSettings, generator: torch.Generator
+) -> int | None:
+    """`draw` from the largest logits alone, (N,) with their tokens, largest first; None where too few of them are not banned."""
+    if banned:
+        allowed = torch.isin(ids, torch.tensor(list(banned), device=ids.device), invert=True)
+        values, ids = values[allowed], ids[allowed]
+    k = 1 if settings.temperature == 0.0 else int(settings.top_k)
+    if len(ids) < k:
+        return None
+    if settings.temperature == 0.0:
+        return int(ids[0])
+    return _drawn(*cut(values[:k] / settings.temperature, ids[:k], settings), generator)
+
+
+def _drawn(probabilities: Tensor, ids: Tensor, generator: torch.Generator) -> int:
     point = torch.rand((), generator=generator, dtype=torch.float64)
     sums = probabilities.to("cpu", torch.float64).cumsum(-1)
     at = int(torch.searchsorted(sums, point * sums[-1], right=True))

@@ -1,14 +1,13 @@
-"""Attention of the newest position over a ring of keys and values, compiled: one key/value head of one row of the batch at a time."""
+"""Attention of a position over a ring of keys and values, compiled: one key/value head of one row of the batch at a time."""
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
-from engine.decode.arithmetic import ONE, PLAIN, rotate, softmax
+from engine.decode.arithmetic import ONE, PLAIN, ZERO, rotate, softmax
 from engine.decode.machine import address_of
 from engine.decode.products import product_fp32
-from engine.decode.tables import POSITION
+from engine.decode.tables import POSITION, RUN, STORY
 from engine.decode.tiles import make_mixture
 from engine.decode.widths import LANES
 
@@ -30,36 +29,38 @@ def mix(shares, values, row_bytes, count, out, size):  # type: ignore[no-untyped
 
 @njit(**PLAIN)
 def attend(shape, room, layer, window, thread, b, k):  # type: ignore[no-untyped-def]
-    """Take up the position's key and value of head k and write what its query heads make of all they see into `room.mixed`."""
-    group, dim, position = shape.heads // shape.kv_heads, shape.dim, room.now[POSITION]
+    """Take up the key and value of head k of row b, and write what its query heads make of all they see into `room.mixed`."""
+    group, dim, run = shape.heads // shape.kv_heads, shape.dim, room.now[RUN]
+    story, turn, position = room.now[STORY] + b // run, b % run, room.now[POSITION] + b % run
     projected, capacity = room.projected[b], room.keys.shape[3]
-    keys, values = room.keys[layer, b, k], room.values[layer, b, k]
+    keys, values, cos, sin = room.keys[layer, story, k], room.values[layer, story, k], room.cos[turn], room.sin[turn]
     slot, width = position % capacity, keys.shape[1]
     key, value = dim * (shape.heads + k), dim * (shape.heads + shape.kv_heads + k)
-    rotate(projected[key : key + dim], room.cos, room.sin, shape.interleaved, ONE, keys[slot])
+    rotate(projected[key : key + dim], cos, sin, shape.interleaved, ONE, keys[slot])
     for i in range(dim):
         values[slot, i] = projected[value + i]
     queries, scores = room.queries[thread], room.scores[thread]
     for g in range(group):
         at = dim * (k * group + g)
-        rotate(projected[at : at + dim], room.cos, room.sin, shape.interleaved, shape.scale, queries[g])
+        rotate(projected[at : at + dim], cos, sin, shape.interleaved, shape.scale, queries[g])
     reach = min(position + 1, capacity, window)
     start = (position + 1 - reach) % capacity
-    run = min(reach, capacity - start)  # the oldest lie up to the end of the ring, the rest from its beginning
+    first = min(reach, capacity - start)  # the oldest lie up to the end of the ring, the rest from its beginning
     row, line, score_bytes = 4 * width, address_of(keys), 4 * scores.shape[1]
     query, score = address_of(queries), address_of(scores)
-    product_fp32(line + start * row, row, 0, 0, width, 0, run, query, row, group, score, score_bytes)
-    if run < reach:
-        product_fp32(line, row, 0, 0, width, 0, reach - run, query, row, group, score + 4 * run, score_bytes)
+    product_fp32(line + start * row, row, 0, 0, width, 0, first, query, row, group, score, score_bytes)
+    if first < reach:
+        product_fp32(line, row, 0, 0, width, 0, reach - first, query, row, group, score + 4 * first, score_bytes)
     line = address_of(values)
     for g in range(group):
         softmax(scores[g, :reach])
         blend, share = queries[g], score + g * score_bytes
-        blend[:] = np.float32(0.0)
-        mix(share, line + start * row, row, run, address_of(blend), width)
-        if run < reach:
-            mix(share + 4 * run, line, row, reach - run, address_of(blend), width)
+        for i in range(width):
+            blend[i] = ZERO
+        mix(share, line + start * row, row, first, address_of(blend), width)
+        if first < reach:
+            mix(share + 4 * first, line, row, reach - first, address_of(blend), width)
         at = dim * (k * group + g)
         for i in range(dim):
             room.mixed[b, at + i] = blend[i]
-            blend[i] = np.float32(0.0)
+            blend[i] = ZERO

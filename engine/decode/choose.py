@@ -27,20 +27,24 @@ def check_step(step: str, precision: str) -> None:
 def compile_step(checkpoint: Checkpoint, precision: str, threads: int | None) -> None:
     """Give a checkpoint on the CPU its compiled step; takes seconds the first time, then a part of one. Raises `UsageError`.
 
-    `threads` None is chosen by the size of the model. The network stays as it is, in float32: it reads the prompts.
+    `threads` None is chosen by the size of the model. For fp32 the network's own weights are read; else the step keeps what it needs
+    and the network goes to the meta device, where it takes no memory.
     """
     from engine.decode.compiled import MOST_THREADS, CompiledStep, available
     from engine.devices import threads_for
 
-    if why := available():
+    folder = kernel_folder()
+    if why := available(folder):
         raise UsageError(f"{why.rstrip('.')}; pip install 'tinytales-tui[fast]', or leave --step compiled out.")
     if checkpoint.device != "cpu":
         raise UsageError(f"The compiled step runs on the CPU, and {checkpoint.name} is on {checkpoint.device}; add --device cpu.")
     count = min(MOST_THREADS, threads_for(threads, checkpoint.network.parameter_count()))
-    wanted = COMPILED_PRECISIONS[precision]
-    folder = kernel_folder()
+    kept_in_int8 = precision == "auto" and checkpoint.stored_as == "int8"
+    wanted = "int8" if kept_in_int8 else COMPILED_PRECISIONS[precision]
     checkpoint.compiled = CompiledStep.build(checkpoint.network, wanted, count, folder, checkpoint.tokenizer.vocab_size)
     checkpoint.precision = wanted
+    if wanted != "fp32":
+        checkpoint.network.to("meta")
 
 
 def kernel_folder() -> Path:

@@ -1,44 +1,51 @@
 """The compiled step: one token for every story of a batch in one call, on the CPU.
 
-`CompiledStep.build` packs a network's weights and compiles the kernels, or loads them from disk; then `start`, `take_prefill` with what
-the plain network read of the prompt, and `step` token by token. The plain network stays the reference: `verify` compares the two. Knows
-no text and draws no tokens. Numba is imported by `build` only, about 0.2 s.
+`CompiledStep.build` packs a network's weights and loads the compiled code, or has it made; then `start`, `read` with a prompt (or
+`take_prefill` with what the plain network read of it), and `step` token by token. The plain network stays the reference: `verify`
+compares the two. Knows no text and draws no tokens.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import importlib.util
-import pickle
 import platform
 import sys
-import tempfile
-import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.cache import KeyValueCache
+from engine.decode import library
 from engine.decode.crew import Crew
 from engine.decode.packing import Packed, pack
 from engine.decode.room import make_room
-from engine.decode.tables import BATCH, LIKELIEST, POSITION, Room
+from engine.decode.tables import (
+    BATCH,
+    CHUNK,
+    HEAD_ONLY,
+    LIKELIEST,
+    MOST,
+    POSITION,
+    READ,
+    RUN,
+    SCREENED,
+    STORY,
+    Room,
+    numbers,
+)
 from engine.errors import UsageError
 from engine.model import Decoder, RotaryTable
 
 MACHINES = ("x86_64", "amd64", "aarch64", "arm64")
-SOURCES = ("arithmetic", "attention", "kernels", "likeliest", "machine", "products", "tables", "tiles", "widths")
-"""The modules that compiled code is made from."""
 MOST_THREADS = 16
 """A step is too short to be shared by more."""
-_loading = threading.Lock()
+SCREENED_STORIES = 4
+"""With more of them the head is read whole: its bytes are shared by all, and what counts are the products."""
 
 
 @dataclass(frozen=True)
@@ -46,109 +53,74 @@ class StepResult:
     """What a step found, for B stories; all are views that the next step overwrites."""
 
     logits: np.ndarray
-    """(B, vocab) float32."""
-    logsumexp: np.ndarray
-    """(B,) float32: log Σ e^logit."""
+    """(B, vocab) float32. Where `screened`, only those that can be among the k likeliest are exact, and all others near and less."""
+    highest: np.ndarray
+    """(B,) float32: the largest logit, and `total` (B,) float64: Σ e^(logit - highest)."""
+    total: np.ndarray
     top_values: np.ndarray
-    """(B, k) float32, largest first."""
+    """(B, k) float32, largest first; always exact."""
     top_ids: np.ndarray
     """(B, k) int64; of equal logits the earlier token comes first."""
+    screened: bool = False
+
+    @property
+    def logsumexp(self) -> np.ndarray:
+        """(B,) float64: log Σ e^logit."""
+        return self.highest + np.log(self.total)
 
 
-def available() -> str:
-    """Empty where the compiled step can be used, else one sentence that says why it cannot."""
-    for module in ("numba", "llvmlite"):
-        if importlib.util.find_spec(module) is None:
-            return f"The compiled step needs the package {module}, which is not installed."
+def available(folder: Path | None = None) -> str:
+    """Empty where the compiled step can be used, else one sentence that says why it cannot.
+
+    `folder` is where compiled code may lie already: then the packages that make it are not needed.
+    """
     if platform.machine().lower() not in MACHINES or sys.byteorder != "little" or sys.maxsize < 2**32:
         return f"The compiled step knows 64-bit x86 and ARM processors, and not {platform.machine() or 'this one'}."
+    if folder is None or not library.ready(folder):
+        for module in ("numba", "llvmlite"):
+            if importlib.util.find_spec(module) is None:
+                return f"The compiled step needs the package {module}, which is not installed."
     return ""
-
-
-def load_kernels(cache_dir: Path) -> ModuleType:
-    """The compiled functions, kept below `cache_dir` across runs; the first folder of a process serves all later calls."""
-    with _loading:
-        name = "engine.decode.kernels"
-        if name in sys.modules:
-            return sys.modules[name]
-        import numba
-        from numba.core import config
-
-        folder = cache_dir / _digest(numba.__version__)
-        try:
-            folder.mkdir(0o700, parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise UsageError(f"Compiled code cannot be kept in {cache_dir} ({error.strerror}); choose another folder.") from error
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(folder)
-        try:
-            return importlib.import_module(name)
-        finally:
-            config.CACHE_DIR = before
-
-
-def _make_ready(kernels: ModuleType, packed: Packed) -> None:
-    """Load or compile every function that Python calls, by a step on one thread; all later steps have the same types."""
-    shape = packed.shape._replace(threads=1)
-    room = make_room(shape, packed.rotary, rows=1, capacity=1, most=1, block=kernels.BLOCK)
-    room.now[BATCH] = 1
-    kernels.announce(room.control, room.tickets, 1)
-    kernels.serve(shape, packed.weights, room, 0, 0)
-
-
-def _digest(version: str) -> str:
-    """A name for this state of the sources: numba looks at the date of one file only, which a new release may share."""
-    digest = hashlib.sha256(version.encode())
-    for module in SOURCES:
-        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class CompiledStep:
     """One-token steps of a network for a batch of stories of equal length. Not for several threads at once."""
 
-    def __init__(self, packed: Packed, kernels: ModuleType, rotary: RotaryTable | None, context: int, precision: str) -> None:
+    def __init__(self, packed: Packed, enter: library.Enter, rotary: RotaryTable | None, context: int, precision: str) -> None:
         self.packed, self.shape, self.precision = packed, packed.shape, precision
         self.rolls, self.context = rotary is not None, context
         self.length = 0
         """Tokens taken up so far."""
-        self._kernels, self._rotary = kernels, rotary
+        self._enter, self._rotary = enter, rotary
         self._angles: tuple[np.ndarray, np.ndarray] | None = None
         self._room: Room | None = None
-        self._crew = Crew(self.shape.threads, kernels.announce, kernels.serve)
+        self._tables = [numbers(packed.shape), numbers(packed.weights)]
+        self._addresses: tuple[int, ...] = ()
+        self._crew = Crew(self.shape.threads, enter)
         weakref.finalize(self, self._crew.close)
 
     @classmethod
     def build(cls, network: Decoder, precision: str, threads: int, cache_dir: Path, vocab: int | None = None) -> CompiledStep:
-        """Pack the weights as `precision` and make the kernels ready: seconds when they are compiled, a part of one from disk.
+        """Pack the weights as `precision` and make the code ready: ten seconds where it has to be compiled, none from disk.
 
         `cache_dir` is where compiled code is kept: a folder of the user's own, as what lies there is run. `vocab` leaves out rows that
         only pad the head. Raises `UsageError` for an unknown precision, a wrong number of threads, a folder that cannot be written, or
         where `available` says no.
         """
-        if why := available():
+        if why := available(cache_dir):
             raise UsageError(why)
         if not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"The number of threads must lie between 1 and {MOST_THREADS}, and {threads} does not.")
         packed = pack(network, precision, threads, vocab)
         rotary = RotaryTable(network.config) if network.config.positions == "rope" else None
-        kernels = load_kernels(cache_dir)
-        try:
-            _make_ready(kernels, packed)
-        except (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError):
-            # What lay in the folder is damaged: it is made again, and what fails then is no matter of the folder.
-            for file in cache_dir.rglob("*.nb?"):
-                file.unlink(missing_ok=True)
-            _make_ready(kernels, packed)
-        step = cls(packed, kernels, rotary, network.config.context, precision)
+        step = cls(packed, library.load(cache_dir), rotary, network.config.context, precision)
         step.start(1, 1)
         return step
 
     @property
     def rows(self) -> int:
         """Stories of the batch."""
-        return int(self.room.now[BATCH])
+        return self._rows
 
     @property
     def room(self) -> Room:
@@ -171,20 +143,42 @@ class CompiledStep:
 
         The room of an earlier start is used again where it is as large.
         """
-        from engine.decode.likeliest import BLOCK, MOST
-
         capacity = min(capacity, self.context)
         if rows < 1 or capacity < 1 or not 0 <= top_k <= MOST:
             raise UsageError(f"A batch has at least one story with one token, and a top-k of at most {MOST}.")
         if self._room is None or self.capacity != capacity or self._room.keys.shape[1] < rows:
-            self._use(make_room(self.shape, self.packed.rotary, rows, capacity, min(MOST, self.shape.vocab), BLOCK))
-        self.length = 0
-        self.room.now[BATCH], self.room.now[LIKELIEST] = rows, min(top_k, self.shape.vocab)
+            self._use(make_room(self.shape, self.packed.rotary, rows, capacity))
+        self.length, self._rows = 0, rows
+        self.room.now[LIKELIEST] = min(top_k, self.shape.vocab)
 
     def _use(self, room: Room) -> None:
         self._crew.rest()
         self._room = room
-        self._crew.equip(self.shape, self.packed.weights, room)
+        self._tables[2:] = [numbers(room)]
+        self._addresses = tuple(table.ctypes.data for table in self._tables)
+        self._crew.equip(self._addresses, self._tables, room)
+
+    def read(self, rows: Sequence[Sequence[int]]) -> StepResult:
+        """Begin all stories with these texts of one length, (B, T), or every one with the one text; the logits of the next tokens.
+
+        Raises ValueError where they do not fit.
+        """
+        texts = np.array(rows, dtype=np.int64)
+        self.length, length = 0, texts.shape[1]
+        if not 1 <= length <= self.capacity or len(texts) not in (1, self._rows):
+            raise ValueError(f"{len(texts)} texts of {length} tokens do not fit {self._rows} stories of {self.capacity}")
+        for story, text in enumerate(texts):
+            for first in range(0, length, CHUNK):
+                part = text[first : first + CHUNK]
+                last = first + len(part) == length
+                self._call(part, run=len(part), position=first, story=story, read=len(part) - 1 if last else len(part))
+        self.length = length
+        if len(texts) < self._rows:
+            for held in (self.room.keys, self.room.values):
+                held[:, 1 : self._rows, :, :length] = held[:, :1, :, :length]
+            for told in (self.room.logits, self.room.highest, self.room.total, self.room.top_values, self.room.top_ids):
+                told[1 : self._rows] = told[:1]
+        return self._found(False)
 
     def take_prefill(self, keys: Tensor, values: Tensor, length: int) -> None:
         """Go on from what a `KeyValueCache` holds: `keys` and `values` (layers, B or 1, K, capacity, D) and the tokens taken up.
@@ -195,26 +189,58 @@ class CompiledStep:
         if held > self.capacity or (length > keys.shape[3] and keys.shape[3] != self.capacity):
             raise ValueError(f"{length} tokens of a cache of {keys.shape[3]} do not fit one of {self.capacity}")
         for room, given in ((self.room.keys, keys), (self.room.values, values)):
-            room[:, : self.rows, :, :held, :dim] = given[:, :, :, :held].float().cpu().numpy()
+            room[:, : self._rows, :, :held, :dim] = given[:, :, :, :held].float().cpu().numpy()
         self.length = length
 
-    def step(self, tokens: np.ndarray | Sequence[int]) -> StepResult:
-        """Read one token of every story, (B,) int64, and find the logits of the next ones."""
-        room, rows = self.room, self.rows
+    def step(self, tokens: np.ndarray | Sequence[int], screened: bool = False) -> StepResult:
+        """Take up one token of every story, (B,) int64, and find the logits of the next ones.
+
+        With `screened`, where there is a screen, a top-k and few stories, the exact logits of the likeliest tokens alone (`StepResult`).
+        """
         if self.full:
             raise ValueError(f"{self.length + 1} tokens do not fit a cache of {self.capacity}")
-        room.tokens[:rows] = tokens
-        if room.tokens[:rows].min() < 0 or room.tokens[:rows].max() >= self.table_rows:
-            raise ValueError("there is no such token")
-        room.now[POSITION] = self.length
-        if self._rotary is not None:
-            cos, sin = self._turns(self.length)
-            room.cos[:], room.sin[:] = cos[self.length], sin[self.length]
-        self._crew.begin()
-        self._kernels.serve(self.shape, self.packed.weights, room, 0, 0)
+        screened = screened and self.packed.screened and self._rows <= SCREENED_STORIES and self.room.now[LIKELIEST] > 0
+        self._call(tokens, run=1, position=self.length, story=0, read=0, screened=screened)
         self.length += 1
-        k = int(room.now[LIKELIEST])
-        return StepResult(room.logits[:rows], room.logsumexp[:rows], room.top_values[:rows, :k], room.top_ids[:rows, :k])
+        return self._found(screened)
+
+    def all_logits(self) -> StepResult:
+        """The exact logits of all tokens after a screened step."""
+        now = self.room.now
+        now[SCREENED], now[HEAD_ONLY] = 0, 1
+        self._go()
+        return self._found(False)
+
+    def _call(
+        self, tokens: np.ndarray | Sequence[int], run: int, position: int, story: int, read: int, screened: bool = False
+    ) -> None:
+        room, count = self.room, len(tokens)
+        given = room.tokens[:count]
+        given[:] = tokens
+        if given.min() < 0 or given.max() >= self.table_rows:
+            raise ValueError("there is no such token")
+        now = room.now
+        now[BATCH], now[RUN], now[POSITION], now[STORY], now[READ] = count, run, position, story, read
+        now[SCREENED], now[HEAD_ONLY] = screened, 0
+        if self._rotary is not None:
+            cos, sin = self._turns(position + run - 1)
+            room.cos[:run], room.sin[:run] = cos[position : position + run], sin[position : position + run]
+        self._go()
+
+    def _go(self) -> None:
+        self._crew.begin()
+        self._enter(*self._addresses, 0, 0)
+
+    def _found(self, screened: bool) -> StepResult:
+        room, rows, k = self.room, self._rows, int(self.room.now[LIKELIEST])
+        return StepResult(
+            room.logits[:rows],
+            room.highest[:rows],
+            room.total[:rows],
+            room.top_values[:rows, :k],
+            room.top_ids[:rows, :k],
+            screened,
+        )
 
     @property
     def table_rows(self) -> int:
@@ -240,7 +266,7 @@ class CompiledStep:
         for old, new in ((room.keys, self.room.keys), (room.values, self.room.values)):
             for layer in range(len(old)):
                 new[layer, : len(picked)] = old[layer, picked]
-        self.room.now[BATCH] = len(picked)
+        self._rows = len(picked)
 
     def close(self) -> None:
         """End the helping threads; the step must not be used again."""

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from engine.decode.library import Enter
 from engine.decode.tables import AWAKE, GO, LEAVE, LINE, Room
 
 
 class Crew:
     """`threads - 1` helpers; `begin` before the first thread's own part of a step, `rest` before anything they use is replaced."""
 
-    def __init__(self, threads: int, announce: Callable[..., int], serve: Callable[..., int]) -> None:
-        self.threads, self._announce, self._serve = threads, announce, serve
+    def __init__(self, threads: int, enter: Enter) -> None:
+        self.threads, self._enter = threads, enter
         self._given: tuple[Any, ...] = ()
+        self._addresses: tuple[int, ...] = ()
         self._control: Any = None
-        self._tickets: Any = None
         self._closing = False
         self._bells = [threading.Semaphore(0) for _ in range(threads - 1)]
         self._helpers = [
@@ -32,13 +35,13 @@ class Crew:
         for helper in self._helpers:
             helper.start()
 
-    def equip(self, shape: Any, weights: Any, room: Room) -> None:
-        """What the next steps work with; the helpers must rest."""
-        self._given, self._control, self._tickets = (shape, weights, room), room.control, room.tickets
+    def equip(self, addresses: tuple[int, ...], tables: Sequence[np.ndarray], room: Room) -> None:
+        """What the next steps work with: the tables' addresses, and what they lead to; the helpers must rest."""
+        self._addresses, self._given, self._control = addresses, (addresses, *tables, room), room.control
 
     def begin(self) -> None:
         """Call the helpers to a step."""
-        asleep = self._announce(self._control, self._tickets, self.threads)
+        asleep = self._enter(*self._addresses, -1, 0)
         for number, bell in enumerate(self._bells):
             if asleep >> number & 1:
                 bell.release()
@@ -68,5 +71,5 @@ class Crew:
                 return
             given = self._given
             # A step was announced for this helper and cannot end without it, so the step before it is the last that it has seen.
-            self._serve(*given, number + 1, int(given[2].control[GO]) - 1)
+            self._enter(*given[0], number + 1, int(given[-1].control[GO]) - 1)
             del given

@@ -1,18 +1,11 @@
-"""The largest logits and their log-sum-exp, without sorting them all: only blocks whose maximum can matter are looked into."""
+"""The largest logits and their Σ e^logit, without sorting them all: only blocks whose maximum can matter are looked into."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 from numba import njit
 
-from engine.decode.arithmetic import PLAIN, exponential, greatest, sum_exponentials
-
-BLOCK = 64
-"""Logits a block."""
-MOST = 256
-"""The largest top-k."""
+from engine.decode.arithmetic import PLAIN, SUMS, exponential, greatest, sum_exponentials
+from engine.decode.tables import BLOCK
 
 
 @njit(**PLAIN)
@@ -23,13 +16,22 @@ def describe_block(logits, block, maxima, sums):  # type: ignore[no-untyped-def]
     sums[block] = sum_exponentials(values, maxima[block])
 
 
+@njit(**SUMS)
+def ceiling(logits, bounds, length):  # type: ignore[no-untyped-def]
+    """The most that any of these logits can be in truth: `bounds`, times `length`, is how far each may be off."""
+    best = logits[0] + bounds[0] * length
+    for i in range(1, logits.shape[0]):
+        best = max(best, logits[i] + bounds[i] * length)
+    return best
+
+
 @njit(**PLAIN)
-def log_sum_exp(maxima, sums):  # type: ignore[no-untyped-def]
-    """The logarithm of Σ e^logit, from all the blocks' notes."""
-    base, total = greatest(maxima), 0.0
+def sum_blocks(maxima, sums, base):  # type: ignore[no-untyped-def]
+    """Σ e^(logit - base) over all blocks, float64."""
+    total = 0.0
     for block in range(maxima.shape[0]):
         total += sums[block] * exponential(maxima[block] - base)
-    return np.float32(base + math.log(total))
+    return total
 
 
 @njit(**PLAIN)
@@ -57,7 +59,7 @@ def sift(values, ids, size, at):  # type: ignore[no-untyped-def]
 
 @njit(**PLAIN)
 def take_likeliest(logits, maxima, values, ids):  # type: ignore[no-untyped-def]
-    """The largest logits into `values` (k,) and `ids` (k,), largest first and of equals the earliest token; k <= MOST, vocabulary."""
+    """The largest logits into `values` (k,) and `ids` (k,), largest first and of equals the earliest token; k <= MOST and vocabulary."""
     size = values.shape[0]
     for i in range(size):
         values[i], ids[i] = logits[i], i

@@ -6,13 +6,13 @@ The atomic numbers stand in C-contiguous int64 arrays and are sequentially consi
 from __future__ import annotations
 
 import platform
-import sys
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from engine.decode.tiles import I64, POINTER
 
@@ -78,26 +78,54 @@ def pause(typing):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def give_way(typing):  # type: ignore[no-untyped-def]
-    """Let another thread have the core, if one wants it."""
+def give_way(typing, function):  # type: ignore[no-untyped-def]
+    """Let another thread have the core, if one wants it: calls the system's function at that address, 0 for none."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if sys.platform != "win32":
-            kinds = ir.FunctionType(ir.IntType(32), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kinds, "sched_yield"), [])
+        (place,) = arguments
+        with builder.if_then(builder.icmp_unsigned("!=", place, ir.Constant(I64, 0))):
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(builder.inttoptr(place, kind.as_pointer()), [])
         return context.get_dummy_value()
 
-    return types.void(), emit
+    return types.void(types.int64), emit
 
 
-@intrinsic
-def float_pointer(typing, place):  # type: ignore[no-untyped-def]
-    """An address as a pointer to float32 numbers."""
+def array_at(context: Any, builder: Any, kind: Any, place: Any, sizes: list[Any]) -> Any:
+    """Emit an array of this numba type, C-contiguous, whose numbers stand at an address."""
+    number = context.get_data_type(kind.dtype)
+    width = ir.Constant(I64, context.get_abi_sizeof(number))
+    strides, stride = [], width
+    for size in reversed(sizes):
+        strides.insert(0, stride)
+        stride = builder.mul(stride, size)
+    array = context.make_array(kind)(context, builder)
+    populate_array(
+        array,
+        data=builder.inttoptr(place, number.as_pointer()),
+        shape=cgutils.pack_array(builder, sizes),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=width,
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
+def array_maker(number: Any) -> Any:
+    """`make(place, count)`: the `count` numbers of this type at an address, as an array."""
+    kind = types.Array(number, 1, "C")
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+        return array_at(context, builder, kind, arguments[0], [arguments[1]])
 
-    return types.CPointer(types.float32)(types.int64), emit
+    @intrinsic
+    def make(typing, place, count):  # type: ignore[no-untyped-def]
+        return kind(types.int64, types.int64), emit
+
+    return make
+
+
+floats = array_maker(types.float32)
 
 
 @intrinsic

@@ -3,8 +3,12 @@
 Float32 weights are the network's own, not copies, wherever their rows are whole vectors. Layouts, numbers a row padded with zeros:
 bf16: blocks of 32; a 32-bit word holds number i of a block in its low half and number 16 + i in its high half, so that widening
 costs one shift or one mask. int8: symmetric, a scale a row. int4: blocks of 32 with a scale each; a byte holds number i of a block in
-its low half and number 16 + i in its high half, each plus 8. The token and position tables that are looked up, norms and biases stay
-float32 in every width.
+its low half and number 16 + i in its high half, each plus 8. The token table is kept like the matrices, as the head itself where they
+are one; with int4 both are int8. The position table, norms and biases stay float32 in every width.
+
+A head of float32 or bf16 is kept in int8 as well: the screen. |w·x - q·x| is at most ‖w - q‖·‖x‖, so the rounded rows and those bounds
+tell which few rows can be among the likeliest, and only they are read exactly: the same likeliest tokens with the same logits, bit for
+bit, for a quarter or a half of the bytes.
 
 Measured on the shipped model, its own stories (spread: the logits' standard deviation; loss in nats; own text, so flattering):
 
@@ -24,12 +28,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.checkpoints.int8 import quantise_rows
 from engine.decode.room import aligned
-from engine.decode.tables import MLP, Shape, Weights
-from engine.decode.widths import BF16, FP32, GROUP, INT8, LANES, PRECISIONS, padded
+from engine.decode.tables import MLP, MOST, ROW_BYTES, ROW_SCALES, ROWS, Shape, Weights
+from engine.decode.widths import BF16, FP32, GROUP, INT4, INT8, LANES, NAMES, PRECISIONS, padded
 from engine.errors import UsageError
 from engine.model import Decoder
 from engine.settings import ModelConfig
+
+SLACK = 2.0**-16
+"""What the sums of two products of float32 vectors may be off besides, in parts of the product of their lengths."""
+AT_ONCE = 4096
+"""Rows that are rounded at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,13 @@ class Packed:
     kept: tuple[np.ndarray | Tensor, ...]
     """What the addresses point into, held so that it stays."""
     bytes_a_token: int
-    """Bytes of weights that one step reads."""
+    """Bytes of weights that one step reads; where the head is screened, its screen's."""
     own_bytes: int
     """Memory that is not shared with the network."""
     table_rows: int
     """Tokens that can be looked up."""
+    screened: bool
+    """Whether there is a screen."""
     rotary: int
     """Dimensions of a head that are turned; 0 for learned positions."""
 
@@ -77,18 +89,23 @@ class Packer:
         return same.data_ptr()
 
     def matrix(self, weight: Tensor, bias: Tensor | None, kind: int) -> list[int]:
-        """A row of `Weights.matrices` for a weight (rows, numbers a row)."""
+        """A row of `Weights.matrices` for a weight (rows, numbers a row), of which one step reads all."""
+        entry = self.aside(weight, bias, kind)
+        self.read += entry[ROWS] * (entry[ROW_BYTES] + 4 * entry[ROW_SCALES])
+        return entry
+
+    def aside(self, weight: Tensor, bias: Tensor | None, kind: int) -> list[int]:
+        """The same for a matrix of which single rows are read."""
         rows, columns = weight.shape
         room = padded(columns, LANES if kind in (FP32, INT8) else GROUP)
         scales, row_scales = 0, 0
         if kind == FP32 and room == columns:
             place, row_bytes = self.table(weight), 4 * columns
         else:
-            data, scale = pack_rows(weight, kind)
+            data, scale = pack_in_parts(weight, kind)
             place, row_bytes = self.keep(data), data.strides[0]
             if scale is not None:
                 scales, row_scales = self.keep(scale), scale.shape[1]
-        self.read += rows * row_bytes + 4 * rows * row_scales
         return [kind, place, row_bytes, scales, row_scales, room, rows, 0 if bias is None else self.vector(bias)]
 
 
@@ -104,12 +121,29 @@ def pack_rows(weight: Tensor, kind: int) -> tuple[np.ndarray, np.ndarray | None]
         halves = wide.bfloat16().view(torch.int16).view(rows, -1, 2, GROUP // 2)
         return halves.transpose(2, 3).reshape(rows, room).numpy().view(np.uint16), None
     if kind == INT8:
-        scale = (wide.abs().amax(1, keepdim=True) / 127).clamp(min=1e-30)
-        return (wide / scale).round_().to(torch.int8).numpy(), scale.numpy()
+        whole, scale = quantise_rows(wide)
+        return whole.numpy(), scale[:, None].numpy()
     blocks = wide.view(rows, -1, GROUP)
     scale = (blocks.abs().amax(2) / 7).clamp(min=1e-30)
     whole = ((blocks / scale[:, :, None]).round_() + 8).to(torch.uint8).view(rows, -1, 2, GROUP // 2)
     return (whole[:, :, 0] | (whole[:, :, 1] << 4)).reshape(rows, room // 2).numpy(), scale.contiguous().numpy()
+
+
+def pack_in_parts(weight: Tensor, kind: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """`pack_rows` of a large weight without a second copy of it in float32."""
+    parts = [pack_rows(part, kind) for part in weight.detach().split(AT_ONCE)]
+    scales = [scale for _, scale in parts if scale is not None]
+    return np.concatenate([data for data, _ in parts]), np.concatenate(scales) if scales else None
+
+
+def screen_bounds(weight: Tensor, kind: int) -> Tensor:
+    """(rows,) float32: times ‖x‖, how far a row of the int8 screen of a weight kept as this kind may be off."""
+    found = []
+    for part in weight.detach().split(AT_ONCE):
+        exact = unpack_rows(part, NAMES[kind])
+        off = (exact - unpack_rows(exact, "int8")).double().norm(dim=1)
+        found.append((off + SLACK * exact.double().norm(dim=1)).float().nextafter(torch.tensor(torch.inf)))
+    return torch.cat(found)
 
 
 def unpack_rows(weight: Tensor, precision: str) -> Tensor:
@@ -141,17 +175,25 @@ def pack(network: Decoder, precision: str, threads: int, vocab: int | None = Non
         for layer in (block.attention.qkv, block.attention.out, block.mlp.up, block.mlp.down):
             matrices.append(packer.matrix(layer.weight, layer.bias, kind))
         norms += [_norm(packer, block.attention_norm, config), _norm(packer, block.mlp_norm, config)]
-    bias = None if network.head.bias is None else network.head.bias[:vocab]
-    matrices.append(packer.matrix(network.head.weight[:vocab], bias, kind))
+    head, bias = network.head.weight[:vocab], None if network.head.bias is None else network.head.bias[:vocab]
+    screened, fine = kind in (FP32, BF16) and vocab > MOST, INT8 if kind == INT4 else kind
+    matrices.append((packer.aside if screened else packer.matrix)(head, bias, fine))
+    if screened:
+        rounded = torch.cat([unpack_rows(part, precision) for part in head.detach().split(AT_ONCE)]) if kind == BF16 else head
+        matrices.append(packer.matrix(rounded, bias, INT8))
+    else:
+        matrices.append([0] * len(matrices[0]))
+    tied = network.head.weight.data_ptr() == network.embedding.weight.data_ptr()
+    matrices.append(matrices[-2] if tied else packer.aside(network.embedding.weight, None, fine))
     norms.append(_norm(packer, network.norm, config))
     learned = network.position_embedding
-    embeddings = [packer.table(network.embedding.weight), 0 if learned is None else packer.table(learned.weight)]
+    places = [0 if learned is None else packer.table(learned.weight), packer.vector(screen_bounds(head, kind)) if screened else 0]
     rotary = config.rotary_dim if config.positions == "rope" else 0
     windows = [config.window(layer) or np.iinfo(np.int64).max for layer in range(config.layers)]
-    weights = Weights(*(np.array(part, dtype=np.int64) for part in (matrices, norms, windows, embeddings)))
-    return Packed(
-        weights, _shape(network, threads, vocab), tuple(packer.kept), packer.read, packer.own, config.vocab_size, rotary
-    )
+    weights = Weights(*(np.array(part, dtype=np.int64) for part in (matrices, norms, windows, places)))
+    rows = vocab if tied else config.vocab_size
+    shape = _shape(network, threads, vocab)
+    return Packed(weights, shape, tuple(packer.kept), packer.read, packer.own, rows, screened, rotary)
 
 
 def _norm(packer: Packer, norm: nn.Module, config: ModelConfig) -> list[int]:

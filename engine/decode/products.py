@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import carray, njit
+from numba import njit
 
 from engine.decode.arithmetic import PLAIN, add
-from engine.decode.machine import float_pointer
+from engine.decode.machine import floats
 from engine.decode.tables import BIAS, COLUMNS, KIND, PLACE, ROW_BYTES, ROW_SCALES, SCALES
 from engine.decode.tiles import BATCH, ROWS, make_tile
 from engine.decode.widths import BF16, FP32, INT4, INT8
@@ -66,9 +66,3 @@ def multiply(matrix, first, last, x, x_bytes, batch, out, out_bytes):  # type: i
         bias = floats(matrix[BIAS] + 4 * first, last - first)
         for b in range(batch):
             add(bias, floats(out + b * out_bytes + 4 * first, last - first))
-
-
-@njit(**PLAIN)
-def floats(place, count):  # type: ignore[no-untyped-def]
-    """The `count` float32 numbers at an address, as an array."""
-    return carray(float_pointer(place), (count,))

@@ -1,11 +1,11 @@
 """One story's steps behind one face: the plain network with its cache, or the compiled step. One kind writes a story from end to end.
 
-Prompts are read by the plain network in either case, in one pass; only what comes after it differs. Rows that pad the vocabulary are
-left out of the logits.
+Rows that pad the vocabulary are left out of the logits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,10 +13,29 @@ import torch
 from torch import Tensor
 
 from engine.cache import KeyValueCache
+from engine.decode.tables import MOST
+from engine.sampling import log_probability
+from engine.settings import SamplingSettings
 
 if TYPE_CHECKING:
     from engine.checkpoints.native import Checkpoint
-    from engine.decode.compiled import CompiledStep
+    from engine.decode.compiled import CompiledStep, StepResult
+
+SPARE = 32
+"""Tokens that are picked out beyond the top-k, as some of them may be banned."""
+
+
+class Outlook(Protocol):
+    """What is known of the next token of one text, until the next step."""
+
+    def logits(self) -> Tensor:
+        """(vocab,) float32, of every token."""
+
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor] | None:
+        """The largest logits (count,) float32, largest first, and their tokens (count,) int64; None where they are not at hand."""
+
+    def log_probability(self, token: int) -> float:
+        """The natural logarithm of the probability that the model gives a token."""
 
 
 class Stepping(Protocol):
@@ -26,29 +45,29 @@ class Stepping(Protocol):
     def full(self) -> bool:
         """No further token can be taken up: the texts have to be read again."""
 
-    def read(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Begin with these texts; float32 logits of the next tokens, (B, vocab)."""
+    def read(self, rows: Sequence[Sequence[int]]) -> Sequence[Outlook]:
+        """Begin with these texts, or all with the one; what may follow, a text."""
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these texts, in this order; one may be named several times."""
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        """Take up one token a text; float32 logits of the next ones, (B, vocab). The next step may overwrite them."""
+    def step(self, tokens: Sequence[int]) -> Sequence[Outlook]:
+        """Take up one token a text; what may follow."""
 
 
-def stepping(checkpoint: Checkpoint, capacity: int) -> Stepping:
-    """The steps that a checkpoint was loaded for, with room for `capacity` tokens a text."""
+def stepping(checkpoint: Checkpoint, capacity: int, texts: int, settings: SamplingSettings) -> Stepping:
+    """The steps that a checkpoint was loaded for, with room for `capacity` tokens of each of so many texts."""
     if checkpoint.compiled is not None:
-        return CompiledStepping(checkpoint, checkpoint.compiled, capacity)
-    return PlainStepping(checkpoint, capacity)
+        return CompiledStepping(checkpoint.compiled, capacity, texts, settings)
+    return PlainStepping(checkpoint, capacity, texts)
 
 
 class PlainStepping:
     """The network itself, on whatever device it is: the reference."""
 
-    def __init__(self, checkpoint: Checkpoint, capacity: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, capacity: int, texts: int) -> None:
         self._network, self._vocab, self._capacity = checkpoint.network, checkpoint.tokenizer.vocab_size, capacity
-        self._weight = checkpoint.network.embedding.weight
+        self._weight, self._texts = checkpoint.network.embedding.weight, texts
         self._cache: KeyValueCache | None = None
 
     @property
@@ -61,40 +80,104 @@ class PlainStepping:
     def full(self) -> bool:
         return self.cache.full
 
-    def read(self, rows: Sequence[Sequence[int]]) -> Tensor:
+    def read(self, rows: Sequence[Sequence[int]]) -> Sequence[Outlook]:
         self._cache = KeyValueCache(self._network.config, len(rows), self._capacity, self._weight.device, self._weight.dtype)
-        return self._logits(torch.tensor(rows, device=self._weight.device))
+        found = self._outlooks(torch.tensor(rows, device=self._weight.device))
+        if len(rows) == self._texts:
+            return found
+        self.select([0] * self._texts)
+        return [*found] * self._texts
 
     def select(self, rows: Sequence[int]) -> None:
+        self._texts = len(rows)
         self.cache.select(torch.tensor(rows, device=self._weight.device))
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        return self._logits(torch.tensor(tokens, device=self._weight.device)[:, None])
+    def step(self, tokens: Sequence[int]) -> Sequence[Outlook]:
+        return self._outlooks(torch.tensor(tokens, device=self._weight.device)[:, None])
 
     @torch.inference_mode()
-    def _logits(self, ids_BT: Tensor) -> Tensor:
-        return self._network(ids_BT, self.cache, last_only=True)[:, -1, : self._vocab]
+    def _outlooks(self, ids_BT: Tensor) -> Sequence[Outlook]:
+        return [WholeOutlook(row) for row in self._network(ids_BT, self.cache, last_only=True)[:, -1, : self._vocab]]
+
+
+class WholeOutlook:
+    """All logits, from the network itself."""
+
+    def __init__(self, logits_V: Tensor) -> None:
+        self._logits_V = logits_V
+
+    def logits(self) -> Tensor:
+        return self._logits_V
+
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor] | None:
+        return None
+
+    def log_probability(self, token: int) -> float:
+        return log_probability(self._logits_V, token)
 
 
 class CompiledStepping:
-    """The compiled step after a prompt that the network has read."""
+    """The compiled step, from the prompt on."""
 
-    def __init__(self, checkpoint: Checkpoint, step: CompiledStep, capacity: int) -> None:
-        self._checkpoint, self._step, self._capacity = checkpoint, step, capacity
+    def __init__(self, step: CompiledStep, capacity: int, texts: int, settings: SamplingSettings) -> None:
+        self._step, self._picked = step, picked_out(settings)
+        step.start(texts, capacity, top_k=self._picked)
 
     @property
     def full(self) -> bool:
         return self._step.full
 
-    def read(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        plain = PlainStepping(self._checkpoint, self._capacity)
-        logits = plain.read(rows)
-        self._step.start(len(rows), self._capacity, top_k=0)
-        self._step.take_prefill(plain.cache.keys, plain.cache.values, plain.cache.length)
-        return logits
+    def read(self, rows: Sequence[Sequence[int]]) -> Sequence[Outlook]:
+        self._step.start(self._step.rows, self._step.capacity, top_k=self._picked)
+        return self._outlooks(self._step.read(rows))
 
     def select(self, rows: Sequence[int]) -> None:
         self._step.select(rows)
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        return torch.from_numpy(self._step.step(tokens).logits)
+    def step(self, tokens: Sequence[int]) -> Sequence[Outlook]:
+        return self._outlooks(self._step.step(tokens, screened=True))
+
+    def _outlooks(self, found: StepResult) -> Sequence[Outlook]:
+        shared = Found(self._step, found)
+        return [PickedOutlook(shared, row) for row in range(len(found.logits))]
+
+
+def picked_out(settings: SamplingSettings) -> int:
+    """How many of the likeliest tokens the draw needs: none where it looks at all logits."""
+    if settings.repetition_penalty != 1.0:
+        return 0
+    wanted = 1 if settings.temperature == 0.0 else int(settings.top_k)
+    return min(wanted + SPARE, MOST) if 0 < wanted <= MOST else 0
+
+
+class Found:
+    """What a step found for all texts; the exact logits of all tokens are asked for once at most."""
+
+    def __init__(self, step: CompiledStep, result: StepResult) -> None:
+        self._step, self.result = step, result
+        self.top_values, self.top_ids = torch.from_numpy(result.top_values), torch.from_numpy(result.top_ids)
+
+    def whole(self) -> StepResult:
+        if self.result.screened:
+            self.result = self._step.all_logits()
+        return self.result
+
+
+class PickedOutlook:
+    """One text's part of `Found`."""
+
+    def __init__(self, found: Found, row: int) -> None:
+        self._found, self._row = found, row
+
+    def logits(self) -> Tensor:
+        return torch.from_numpy(self._found.whole().logits[self._row])
+
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor] | None:
+        values = self._found.top_values[self._row]
+        if count > len(values):
+            return None
+        return values[:count], self._found.top_ids[self._row, :count]
+
+    def log_probability(self, token: int) -> float:
+        result, row = self._found.result, self._row
+        return float(result.logits[row, token] - result.highest[row] - math.log(result.total[row]))

@@ -6,6 +6,7 @@ FP32, BF16, INT8, INT4 = 0, 1, 2, 3
 """The kinds of weights, as the compiled code knows them."""
 PRECISIONS = {"fp32": FP32, "bf16": BF16, "int8": INT8, "int4": INT4}
 """The kinds by the names that people use, the most exact first."""
+NAMES = {kind: name for name, kind in PRECISIONS.items()}
 LANES = 16
 """Numbers that are worked on at once: a row of float32 or int8 weights is a whole number of these."""
 GROUP = 32

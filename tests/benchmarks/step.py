@@ -85,13 +85,12 @@ def plain(checkpoint: Checkpoint, rows: int, tokens: int) -> Callable[[], float]
 
 def compiled(step: CompiledStep, checkpoint: Checkpoint, rows: int, tokens: int) -> Callable[[], float]:
     def once() -> float:
-        cache = prefilled(checkpoint, 1, tokens)
         step.start(rows, PROMPT + tokens, TOP)
-        step.take_prefill(cache.keys, cache.values, cache.length)
+        step.read([prompt(checkpoint)])
         given, draw = np.zeros(rows, np.int64), random.Random(1)
         begun = time.perf_counter()
         for _ in range(tokens):
-            found = step.step(given)
+            found = step.step(given, screened=True)
             sums = np.exp((found.top_values - found.top_values[:, :1]) / 0.8).cumsum(1)
             for row in range(rows):
                 given[row] = found.top_ids[row, min(TOP - 1, sums[row].searchsorted(draw.random() * sums[row, -1], "right"))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +18,13 @@ from engine.model import Decoder
 
 @torch.inference_mode()
 def twin(network: Decoder, precision: str) -> Decoder:
-    """The same network with its matrices rounded as `precision` rounds them; what is looked up stays as it is."""
-    if precision == "fp32":
-        return network
-    config = dataclasses.replace(network.config, tied_head=False)
-    rounded = Decoder(config)
-    rounded.load_state_dict(network.state_dict())
-    matrices = [layer for name, layer in rounded.named_modules() if isinstance(layer, torch.nn.Linear)]
-    for layer in matrices:
-        layer.weight = torch.nn.Parameter(unpack_rows(layer.weight, precision), requires_grad=False)
-    return copy.deepcopy(rounded).eval().requires_grad_(False)
+    """The same network with its matrices and its token table rounded as `precision` rounds them."""
+    rounded = copy.deepcopy(network)
+    for layer in rounded.modules():
+        if isinstance(layer, torch.nn.Linear) or layer is rounded.embedding:
+            fine = precision == "int4" and layer in (rounded.head, rounded.embedding)
+            layer.weight.data = unpack_rows(layer.weight, "int8" if fine else precision)
+    return rounded
 
 
 @torch.inference_mode()
@@ -58,14 +54,12 @@ def plain_greedy(network: Decoder, ids: list[int], count: int) -> list[int]:
 
 
 def compiled_greedy(step: CompiledStep, network: Decoder, prompts: list[list[int]], count: int) -> list[list[int]]:
-    """The same by the compiled step, several prompts of equal length at once; prompts are read by the plain network."""
+    """The same by the compiled step, several prompts of equal length at once."""
     texts = [list(fit_to_context(ids, network.config.context)) for ids in prompts]
 
     def begin(rows: list[list[int]]) -> list[int]:
-        logits, cache = read(network, rows, len(rows[0]) + count)
         step.start(len(rows), len(rows[0]) + count, top_k=1)
-        step.take_prefill(cache.keys, cache.values, cache.length)
-        return logits.argmax(-1).tolist()
+        return step.read(rows).top_ids[:, 0].tolist()
 
     tokens = begin(texts)
     for _ in range(count):
@@ -74,7 +68,7 @@ def compiled_greedy(step: CompiledStep, network: Decoder, prompts: list[list[int
         if step.full:
             tokens = begin([fit_to_context(text, network.config.context) for text in texts])
         else:
-            tokens = step.step(tokens).top_ids[:, 0].tolist()
+            tokens = step.step(tokens, screened=True).top_ids[:, 0].tolist()
     return [text[-count:] for text in texts]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import shutil
+import math
 import subprocess
 import sys
 import threading
@@ -16,7 +16,8 @@ import torch
 from compiled_steps import from_python
 from small import tiny_config, tiny_model
 
-from engine.decode.compiled import CompiledStep, available, load_kernels, verify
+from engine.decode import library
+from engine.decode.compiled import CompiledStep, available, verify
 from engine.decode.packing import pack, unpack_rows
 from engine.decode.tables import AWAKE
 from engine.decode.widths import PRECISIONS
@@ -35,7 +36,6 @@ def test_rounding_stays_within_half_a_unit(precision: str, bound: float) -> None
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_products_of_odd_sizes_equal_numpys(precision: str, compiled: Path) -> None:
-    load_kernels(compiled)
     from engine.decode.packing import Packer
     from engine.decode.products import multiply
 
@@ -56,18 +56,38 @@ def test_float32_weights_are_the_networks_own_and_others_are_smaller() -> None:
     network = tiny_model(tiny_config("learned"))
     shared, small = pack(network, "fp32", 1), pack(network, "int8", 1)
     assert network.blocks[0].attention.qkv.weight.data_ptr() == shared.weights.matrices[0, 1]
-    assert network.embedding.weight.data_ptr() == shared.weights.embeddings[0] == small.weights.embeddings[0]
+    assert network.embedding.weight.data_ptr() == shared.weights.matrices[-1, 1]
     vectors = sum(parameter.nbytes for parameter in network.parameters() if parameter.dim() == 1)
-    assert shared.own_bytes == vectors and small.bytes_a_token < 0.32 * shared.bytes_a_token
+    rows, columns = network.head.weight.shape
+    assert shared.own_bytes == vectors + rows * (columns + 4) + 4 * rows  # the screen with its scales, and its bounds
+    assert small.own_bytes < 0.4 * sum(parameter.nbytes for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_rounding_what_was_rounded_changes_nothing(precision: str) -> None:
+    once = unpack_rows(torch.randn(300, 77, generator=torch.Generator().manual_seed(3)) ** 3, precision)
+    assert torch.equal(unpack_rows(once, precision), once)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_row_is_looked_up_as_it_was_packed(precision: str) -> None:
+    from engine.decode.packing import Packer
+    from engine.decode.widening import widen
+
+    weight, out = torch.randn(9, 77, generator=torch.Generator().manual_seed(0)), np.zeros(77, np.float32)
+    packer, expected = Packer(), unpack_rows(weight, precision).numpy()
+    matrix = np.array(packer.aside(weight, None, PRECISIONS[precision]), np.int64)
+    for row in (0, 4, 8):
+        from_python(widen)(matrix, row, out)
+        assert np.array_equal(out, expected[row])
 
 
 @pytest.mark.parametrize("vocab", [1, 63, 64, 65, 1000])
 def test_the_likeliest_are_those_of_a_full_sort(vocab: int, compiled: Path) -> None:
-    load_kernels(compiled)
-    from engine.decode.likeliest import BLOCK, describe_block, log_sum_exp, take_likeliest
+    from engine.decode.likeliest import BLOCK, describe_block, sum_blocks, take_likeliest
 
     logits = np.random.default_rng(vocab).integers(-40, 40, vocab).astype(np.float32) / 4  # with many equals
-    described, taken, summed = (from_python(part) for part in (describe_block, take_likeliest, log_sum_exp))
+    described, taken, summed = (from_python(part) for part in (describe_block, take_likeliest, sum_blocks))
     blocks = -(-vocab // BLOCK)
     maxima, sums = np.zeros(blocks, np.float32), np.zeros(blocks, np.float32)
     for block in range(blocks):
@@ -77,11 +97,11 @@ def test_the_likeliest_are_those_of_a_full_sort(vocab: int, compiled: Path) -> N
         values, ids = np.zeros(k, np.float32), np.zeros(k, np.int64)
         taken(logits, maxima, values, ids)
         assert (ids == expected[:k]).all() and (values == logits[ids]).all()
-    assert summed(maxima, sums) == pytest.approx(float(torch.from_numpy(logits).logsumexp(0)), abs=1e-5)
+    total = float(maxima.max()) + math.log(summed(maxima, sums, maxima.max()))
+    assert total == pytest.approx(float(torch.from_numpy(logits).logsumexp(0)), abs=1e-5)
 
 
 def test_the_exponential_and_the_activations_are_exact_to_a_few_units(compiled: Path) -> None:
-    load_kernels(compiled)
     from engine.decode import arithmetic
 
     x = np.linspace(-80, 80, 20_001).astype(np.float32)
@@ -115,39 +135,85 @@ def test_helpers_sleep_between_stories_and_are_woken(compiled: Path) -> None:
 
 
 def test_code_is_compiled_once_and_then_loaded_by_other_processes(compiled: Path) -> None:
-    network = tiny_model(tiny_config("rope"))
-    CompiledStep.build(network, "fp32", 1, compiled)
-    before = {file: file.stat().st_mtime_ns for file in compiled.rglob("*.nb*")}
+    CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
+    before = {file: file.stat().st_mtime_ns for file in compiled.rglob("*.code")}
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); from small import *\n"
         "from engine.decode.compiled import CompiledStep\n"
         "step = CompiledStep.build(tiny_model(tiny_config('learned')), 'int8', 2, Path(sys.argv[1]))\n"
-        "from engine.decode.kernels import serve, announce\n"
-        "assert not serve.stats.cache_misses and not announce.stats.cache_misses\n"
-        "assert 'textual' not in sys.modules\n"
-        # Every module that numba compiles must be in the name of the folder, or old code would be run after a change.
-        "from engine.decode import compiled\n"
-        "with_numba = {name for name, module in sys.modules.items() if name.startswith('engine.decode.') and hasattr(module, 'njit')}\n"
-        "assert {name.rpartition('.')[2] for name in with_numba} <= set(compiled.SOURCES)"
+        "step.step([1])\n"
+        "assert not {'numba', 'llvmlite', 'textual'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(compiled), str(Path(__file__).parent.parent)], check=True)
-    assert before and before == {file: file.stat().st_mtime_ns for file in compiled.rglob("*.nb*")}
+    assert before and before == {file: file.stat().st_mtime_ns for file in compiled.rglob("*.code")}
 
 
-@pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_damaged_compiled_code_is_made_again(kind: str, compiled: Path, tmp_path: Path) -> None:
-    CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled)
-    shutil.copytree(compiled, tmp_path / "compiled", ignore=lambda folder, names: [name for name in names if "serve" in name])
-    for file in (tmp_path / "compiled").rglob(f"*.{kind}"):
-        file.write_bytes(file.read_bytes()[:20])
+def test_every_source_of_compiled_code_is_in_its_name() -> None:
+    """Or old code would be run after a change."""
     program = (
-        "import sys; from pathlib import Path; from engine.decode import compiled\n"
-        "kernels = compiled.load_kernels(Path(sys.argv[1])); kernels.serve = lambda *given: 0\n"
-        "from engine.decode.__main__ import smallest\n"
-        "step = compiled.CompiledStep.build(smallest(), 'fp32', 1, Path(sys.argv[1]))\n"
-        "assert kernels.announce.stats.cache_misses"
+        "import sys, engine.decode.building; from engine.decode import library\n"
+        "used = {name.rpartition('.')[2] for name in sys.modules if name.startswith('engine.decode.')}\n"
+        "assert used - {'library'} == set(library.SOURCES), used ^ set(library.SOURCES)"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "compiled")], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_damaged_code_is_never_run(compiled: Path, tmp_path: Path) -> None:
+    CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
+    (whole,) = compiled.glob("*.code")
+    data = whole.read_bytes()
+    assert library.ready(compiled) and not library.ready(tmp_path)
+    changed = bytearray(data)
+    changed[library.PAGE + 5000] ^= 1
+    for number, damaged in enumerate((data[:-1], data[:70], b"", bytes(changed), data + b"x", b"x" + data[1:])):
+        place = tmp_path / f"{number}.code"
+        place.write_bytes(damaged)
+        place.chmod(0o600)
+        with pytest.raises(library.Damaged):
+            library._open(place)
+    place.write_bytes(data)
+    library._open(place)
+    place.chmod(0o622)  # anybody could have put it there
+    with pytest.raises(library.Damaged):
+        library._open(place)
+
+
+def test_damaged_code_is_made_again(compiled: Path, tmp_path: Path) -> None:
+    CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
+    (whole,) = compiled.glob("*.code")
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-100])
+    (tmp_path / whole.name).chmod(0o600)
+    program = "import sys; from pathlib import Path; from engine.decode import library; library.load(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert library.ready(tmp_path) and (tmp_path / whole.name).stat().st_size == whole.stat().st_size
+
+
+def test_an_object_file_is_loaded_where_no_image_can_be() -> None:
+    import llvmlite.binding as llvm
+
+    from engine.decode.linking import Unlinkable, link
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    source = """
+    @calls = internal global i64 0
+    define i32 @count(ptr %out, ptr %none, i64 %a, i64 %b, i64 %c, i64 %d, i64 %e) {
+      %sum = add i64 %a, %e
+      %before = load i64, ptr @calls
+      %after = add i64 %before, %sum
+      store i64 %after, ptr @calls
+      store i64 %after, ptr %out
+      ret i32 0
+    }
+    """
+    module = llvm.parse_assembly(source)
+    code = llvm.Target.from_default_triple().create_target_machine(reloc="pic", codemodel="small").emit_object(module)
+    with pytest.raises(Unlinkable, match="outside of itself"):
+        link(code, "count")
+    with pytest.raises(Unlinkable, match="ELF"):
+        link(b"\xcf\xfa\xed\xfe" + code[4:], "count")
+    enter = library.callable_at(library._resolved(code, "count"))
+    assert (enter(40, 0, 0, 0, 2), enter(1, 0, 0, 0, 0)) == (42, 43)
 
 
 def test_helpers_end_with_their_step(compiled: Path) -> None:
@@ -175,9 +241,9 @@ def test_what_cannot_be_built_is_refused_in_one_sentence(compiled: Path, tmp_pat
         CompiledStep.build(network, "fp32", 0, compiled)
     (tmp_path / "file").write_text("")
     program = (
-        "import sys; from pathlib import Path; from engine.decode.compiled import load_kernels\n"
+        "import sys; from pathlib import Path; from engine.decode.library import load\n"
         "from engine.errors import UsageError\n"
-        "try: load_kernels(Path(sys.argv[1]))\n"
+        "try: load(Path(sys.argv[1]))\n"
         "except UsageError as error: sys.exit(0 if 'choose another folder' in str(error) else 2)\n"
         "sys.exit(3)"
     )

@@ -32,12 +32,13 @@ def test_every_step_finds_the_logits_of_the_plain_step(shape: str, precision: st
     for threads, batch in PLACES:
         step = CompiledStep.build(network, precision, threads, compiled)
         given, following = prompts(batch, 6), prompts(steps, batch, seed=1)
-        _, cache = read(rounded, given, 6 + steps)
+        expected, cache = read(rounded, given, 6 + steps)
         step.start(batch, 6 + steps, top_k=7)
-        step.take_prefill(cache.keys, cache.values, cache.length)
-        for tokens in following:
-            expected = plain_logits(rounded, cache, tokens)
-            found = step.step(tokens)
+        found = step.read(given)
+        for tokens in [None, *following]:
+            if tokens:
+                expected = plain_logits(rounded, cache, tokens)
+                found = step.step(tokens)
             assert np.abs(found.logits - expected.numpy()).max() < 1e-4 * float(expected.std())
             values, ids = expected.topk(7)
             assert np.allclose(found.top_values, values.numpy(), rtol=1e-4, atol=1e-3)
@@ -65,14 +66,10 @@ def test_a_story_does_not_depend_on_threads_or_on_its_company(precision: str, co
     found = []
     for threads, rows in ((1, given[:1]), (2, given[:2]), (3, given)):
         step = CompiledStep.build(network, precision, threads, compiled)
-        _, cache = read(network, rows, 60)
         step.start(len(rows), 60)
-        step.take_prefill(cache.keys, cache.values, cache.length)
+        first = step.read(rows).logits[0].copy()
         step_ids = prompts(40, 7, seed=3)
-        # What the plain network read of the first prompt alone may differ in the last bit: it goes in from one reading.
-        _, alone = read(network, given[:1], 60)
-        step.take_prefill(alone.keys, alone.values, alone.length)
-        found.append([step.step(ids[: len(rows)]).logits[0].copy() for ids in step_ids])
+        found.append([first, *(step.step(ids[: len(rows)]).logits[0].copy() for ids in step_ids)])
         step.close()
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
@@ -85,7 +82,7 @@ def test_int8_differs_only_where_two_tokens_are_closer_than_its_error(compiled: 
     ids = prompts(1, 60)[0]
     _, cache = read(network, [ids[:2]], 64)
     step.start(1, 64)
-    step.take_prefill(cache.keys, cache.values, cache.length)
+    step.read([ids[:2]])
     for token in ids[2:]:
         plain = plain_logits(network, cache, [token])[0]
         best = int(step.step([token]).top_ids[0, 0])
@@ -106,6 +103,43 @@ def test_stories_leave_the_batch_and_are_doubled(compiled: Path) -> None:
         assert np.allclose(step.step(tokens).logits, expected, atol=1e-4 * expected.std())
         assert step.rows == len(tokens) and step.length == cache.length
     step.close()
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 64, 99])
+def test_a_prompt_is_read_in_parts_of_any_length(length: int, compiled: Path) -> None:
+    network = tiny_model(tiny_config("rope, grouped", context=100))
+    step = CompiledStep.build(network, "fp32", 2, compiled)
+    for rows in ([prompts(1, length)[0]] * 3, prompts(3, length)):
+        expected, cache = read(network, rows, 100)
+        step.start(3, 100, top_k=5)
+        found = step.read(rows[:1] if rows[0] == rows[1] else rows)
+        assert np.allclose(found.logits, expected.numpy(), atol=1e-4 * float(expected.std()))
+        assert (found.top_ids[:, 0] == expected.argmax(-1).numpy()).all() and step.length == length
+        assert np.allclose(
+            step.room.keys[:, :3, :, :length, : network.config.dim_per_head], cache.keys[:, :, :, :length], atol=1e-4
+        )
+    step.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("shape", ["learned, exact gelu, own head", "rope, grouped"])
+def test_a_screened_head_names_the_likeliest_exactly(shape: str, precision: str, compiled: Path) -> None:
+    """Bit for bit what the whole head finds, for spreads from nearly flat to sharp, and nothing else reaches that far."""
+    for spread, k in ((0.2, 256), (1.0, 40), (6.0, 1)):
+        network = tiny_model(tiny_config(shape, vocab_size=2000), spread=spread)
+        step = CompiledStep.build(network, precision, 2, compiled)
+        step.start(2, 16, top_k=k)
+        step.read(prompts(2, 3))
+        for tokens in prompts(10, 2, seed=4):
+            whole = step.step(tokens)
+            logits, values, ids, total = (x.copy() for x in (whole.logits, whole.top_values, whole.top_ids, whole.logsumexp))
+            step.length -= 1
+            found = step.step(tokens, screened=True)
+            assert found.screened and np.array_equal(found.top_values, values) and np.array_equal(found.top_ids, ids)
+            assert ((found.logits >= values[:, -1:]) == (logits >= values[:, -1:])).all()
+            assert not np.array_equal(found.logits, logits) and np.allclose(found.logsumexp, total, atol=3e-3)
+            assert np.array_equal(step.all_logits().logits, logits)
+        step.close()
 
 
 def test_a_cache_that_has_rolled_over_is_taken_as_it_is(compiled: Path) -> None:
