@@ -189,7 +189,9 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="hf|llama2c|gguf", help="For transformers and this program, for llama2.c, or for llama.cpp."
+            "--to",
+            metavar="hf|int8|llama2c|gguf",
+            help="For transformers and this program, for this program alone in 8 bits, for llama2.c, or for llama.cpp.",
         ),
     ] = "hf",
     precision: Annotated[

@@ -15,7 +15,7 @@ from engine.catalog.notes import Notes
 from engine.errors import NetworkError
 from engine.hub.search import Found, Model
 from tinytales_tui.checkpoints.details import lines_of, look_into
-from tinytales_tui.checkpoints.rows import badge, loss_words
+from tinytales_tui.checkpoints.rows import badge, loss_words, weights_words
 from tinytales_tui.checkpoints_find import find_one, look
 from tinytales_tui.chosen import choices_of
 from tinytales_tui.figures import fitting_table, short_count, short_duration, size
@@ -43,13 +43,14 @@ def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
         put(json_line(known).rstrip("\n"))
         return _told(trouble)
     now = time.time()
-    headers = ("", "source", "family", "params", "context", "loss", "size", "used", "refs", "badge")
+    headers = ("", "source", "family", "params", "weights", "context", "loss", "size", "used", "refs", "badge")
     rows = [
         (
             "▸" if _stands(entry, notes) else "",
             entry.name if entry.origin in ("run", "hub") else entry.source,
             entry.facts.family or "?",
             short_count(entry.facts.parameters) if entry.facts.parameters else "-",
+            weights_words(entry) or "-",
             str(entry.facts.context or "-"),
             loss_words(entry) or "-",
             size(entry.size),
@@ -60,7 +61,7 @@ def show_list(words: Sequence[str], check: bool, as_json: bool) -> int:
         for entry in kept
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    for line in fitting_table(headers, rows, width, left=(0, 1, 2, 8, 9), spare=(7, 4, 2, 5, 8)):
+    for line in fitting_table(headers, rows, width, left=(0, 1, 2, 9, 10), spare=(8, 4, 5, 2, 6, 9)):
         put(line.rstrip())
     for entry in kept:
         if entry.obstacle:

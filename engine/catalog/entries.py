@@ -27,6 +27,8 @@ class Facts:
     """A few words: `GPT-2`, `byte-level BPE, 4,096 tokens`, `Llama, 32,000 tokens`; `missing` where it should lie there and does not."""
     prompt_style: str = ""
     """One of `engine.prompts.STYLES`."""
+    stored_as: str = ""
+    """The kind of number that most weights are kept in: `float32`, `float16`, `bfloat16`, `int8`, `q8_0`."""
     format: str = ""
     """Container of the weights: `safetensors`, `PyTorch`, `llama2.c`."""
     safe: bool = False

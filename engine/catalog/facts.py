@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from engine import files
 from engine.catalog.entries import Facts
 from engine.catalog.vocabularies import MISSING, Vocabulary, beside, of_json, of_model
 from engine.checkpoints.foreign import Adapted, Weights
-from engine.checkpoints.own import read_own, refuse_other_shapes
+from engine.checkpoints.layout import int8
+from engine.checkpoints.outline import usual_kind
+from engine.checkpoints.own import read_own, refuse_other_tensors
 from engine.checkpoints.readers.common import shown
 from engine.checkpoints.readers.kinds import chosen_file
 from engine.checkpoints.readers.outlines import read_outlines
@@ -53,7 +56,11 @@ def _own(folder: Path) -> Facts:
     path = folder / "model.safetensors"
     weights = read_outlines(path).tensors
     known = Facts(
-        parameters=sum(tensor.numel() for tensor in weights.values()), format="safetensors", safe=True, weights=path.name
+        parameters=sum(tensor.numel() for name, tensor in weights.items() if not name.endswith(int8.SCALE)),
+        stored_as=_stored_as(weights),
+        format="safetensors",
+        safe=True,
+        weights=path.name,
     )
     try:
         own = read_own(folder)
@@ -67,10 +74,7 @@ def _own(folder: Path) -> Facts:
             width=config.width,
             prompt_style=own.style.name,
         )
-        refuse_other_shapes(path, {name: tuple(tensor.shape) for name, tensor in weights.items()}, config)
-        for name, tensor in weights.items():
-            if not tensor.is_floating_point():
-                raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
+        refuse_other_tensors(path, {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in weights.items()}, own)
         vocabulary = _own_vocabulary(folder, own.card.get("tokenizer"))
         _check_rows(vocabulary, config.vocab_size, path.name)
     except CheckpointError as error:
@@ -99,6 +103,7 @@ def _foreign(path: Path) -> Facts:
         known,
         family=adapted.family,
         parameters=_parameters(adapted),
+        stored_as=_stored_as(adapted.state),
         context=config.context,
         vocabulary=config.vocab_size,
         layers=config.layers,
@@ -112,6 +117,10 @@ def _foreign(path: Path) -> Facts:
     except CheckpointError as error:
         return _with(known, refused=str(error))
     return _with(known, tokenizer=vocabulary.words if vocabulary else MISSING)
+
+
+def _stored_as(tensors: Mapping[str, Any]) -> str:
+    return usual_kind((outline.dtype, outline.numel()) for outline in tensors.values())
 
 
 def _parameters(adapted: Adapted) -> int:
@@ -150,7 +159,7 @@ class FactsCache:
     `of` works them out where they are not there; `load` and `save` are for the caller. Used by one thread at a time.
     """
 
-    VERSION = 2
+    VERSION = 3
     """Raised when the words of `Facts` change, or what is refused, so that old ones are forgotten."""
 
     def __init__(self, path: Path | None = None) -> None:

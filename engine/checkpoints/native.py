@@ -2,7 +2,7 @@
 
     config.json             one of the layouts in `engine.checkpoints.layout`: transformers opens the folder as it is
     generation_config.json the tokens at which transformers stops
-    model.safetensors      weights in float32, float16 or bfloat16
+    model.safetensors      weights in float32, float16 or bfloat16; or in 8 bits (`layout.int8`), which transformers refuses
     tokenizer.json         the vocabulary; for GPT-2's it is there for others, and the package's own table is used
     tokenizer.model        SentencePiece's own file, where the vocabulary came from one; then it is the one that is used
     tinytales.json         prompt style, recommended sampling, special tokens, losses, provenance
@@ -13,6 +13,7 @@ finite, and every refusal is one sentence.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,9 @@ from torch import Tensor
 
 from engine import files
 from engine.checkpoints import layout
-from engine.checkpoints.layout import words
-from engine.checkpoints.own import read_own, refuse_other_shapes
+from engine.checkpoints.layout import int8, words
+from engine.checkpoints.outline import usual_kind
+from engine.checkpoints.own import Own, read_own, refuse_other_tensors
 from engine.checkpoints.readers.common import reason
 from engine.devices import one_thread
 from engine.errors import CheckpointError
@@ -66,6 +68,8 @@ class Checkpoint:
     """A token that the model was trained to find before everything."""
     path: Path | None = None
     """The folder or the file that was opened."""
+    stored_as: str = ""
+    """Kind of number of our own file (`float32`, `float16`, `bfloat16`, `int8`); empty for another program's. The network is float32."""
     compiled: CompiledStep | None = None
     """What writes in place of the network, where that was asked for; prompts are read by the network."""
 
@@ -88,8 +92,9 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder whole or not at all (`files.whole_folder`); one that stands there is replaced.
 
-    `card` becomes `tinytales.json` beside prompt style, sampling and special tokens, which it cannot overrule. Raises
-    `CheckpointError` for a shape that no layout holds, OSError where the disk says no.
+    `card` becomes `tinytales.json` beside prompt style, sampling and special tokens, which it cannot overrule. `dtype` int8 keeps
+    matrices as whole numbers with a scale a row. Raises `CheckpointError` for a shape that no layout holds, OSError where the disk
+    says no.
     """
     config, state = layout.canonical(network.config, network.state_dict())
     layout.model_type(config)  # refused before a file is made
@@ -111,7 +116,10 @@ def write_checkpoint(
     begin_id: int | None,
 ) -> None:
     """The files of `save_checkpoint`, for a model in canonical form, into a folder that is there."""
-    tensors = {name: tensor.to("cpu", dtype) for name, tensor in layout.to_hub(config, state).items()}
+    if dtype == torch.int8:
+        tensors = int8.to_stored(config, state)
+    else:
+        tensors = {name: tensor.to("cpu", dtype) for name, tensor in layout.to_hub(config, state).items()}
     own = {
         "format": 1,
         "tokenizer": words.kind_of(tokenizer),
@@ -122,7 +130,8 @@ def write_checkpoint(
     }
     first, ends = words.first_tokens(tokenizer, style, begin_id), words.end_tokens(tokenizer, end_ids)
     begin = first[0] if first else tokenizer.end_id
-    files.write_json(folder / "config.json", layout.hub_config(config, begin, ends))
+    shape = layout.hub_config(config, begin, ends)
+    files.write_json(folder / "config.json", int8.marked(shape) if dtype == torch.int8 else shape)
     files.write_json(folder / "generation_config.json", layout.token_ids(begin, ends))
     files.write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     for name, contents in words.vocabulary_files(tokenizer, first, config.context).items():
@@ -147,10 +156,10 @@ def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer |
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, but the model has rows for {config.vocab_size:,}."
         )
-    tensors = read_tensors(folder / "model.safetensors", config)
+    state, stored_as = read_state(folder / "model.safetensors", own)
     with torch.device("meta"):
         network = Decoder(config)
-    network.load_state_dict(layout.from_hub(config, tensors), assign=True)
+    network.load_state_dict(state, assign=True)
     if config.tied_head:
         network.head.weight = network.embedding.weight
     network.eval().requires_grad_(False)
@@ -168,6 +177,7 @@ def read_checkpoint(folder: Path, name: str, source: str, tokenizer: Tokenizer |
         card=own.card,
         end_ids=own.end_ids,
         begin_id=own.begin_id,
+        stored_as=stored_as,
     )
 
 
@@ -182,26 +192,31 @@ def _read_tokenizer(folder: Path, kind: object) -> Tokenizer:
     return read_json(table)
 
 
-def read_tensors(path: Path, config: ModelConfig) -> dict[str, Tensor]:
-    """The tensors of a safetensors file in float32, after checking that it holds just those of such a model; else `CheckpointError`."""
+def read_state(path: Path, own: Own) -> tuple[dict[str, Tensor], str]:
+    """(the decoder's state in float32, the kind of number that it lies in), of a safetensors file that holds just that.
+
+    Raises `CheckpointError` for any other, before a tensor is read where its header tells.
+    """
     try:
         header = _header_length(path)
         if header > path.stat().st_size:
             raise CheckpointError(f"{path} is cut off or damaged: its header claims more than the file holds.")
         with safe_open(path, framework="pt", device="cpu") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            refuse_other_shapes(path, found, config)
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in parts.items()}
+            refuse_other_tensors(path, found, own)
             tensors = {name: file.get_tensor(name) for name in found}
     except (SafetensorError, OSError, struct.error, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read as weights: it is missing, cut off or damaged ({reason(error)})."
         ) from error
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{path} holds {name} as {tensor.dtype}; weights must be floating-point numbers.")
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path} holds numbers that are not finite in {name}; it is damaged or its training failed.")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    stored_as = usual_kind((kind, math.prod(shape)) for shape, kind in found.values())
+    if own.int8:
+        return int8.from_stored(own.config, tensors, path), stored_as
+    return layout.from_hub(own.config, {name: tensor.float() for name, tensor in tensors.items()}), stored_as
 
 
 def _header_length(path: Path) -> int:

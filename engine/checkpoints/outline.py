@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+_KINDS = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32", "I16": "int16",
+    "I8": "int8", "U8": "uint8", "Double": "float64", "Float": "float32", "Half": "float16",
+}  # fmt: skip
+"""What safetensors and PyTorch call kinds of numbers in their files, and what they are called elsewhere."""
 _PROBE = 4096
 """Bytes that are compared at the beginning, in the middle and at the end."""
 
@@ -87,6 +92,19 @@ class Outline:
         with contextlib.suppress(OSError):
             return _probe(self.place) == _probe(other.place)
         return False
+
+
+def kind_in_words(dtype: str) -> str:
+    """The usual name of a kind of number (`float16`), from what a file calls it (`F16`, `Half`)."""
+    return _KINDS.get(dtype, dtype.lower())
+
+
+def usual_kind(counts: Iterable[tuple[str, int]]) -> str:
+    """The usual name of the kind that most numbers are of, from (what a file calls it, how many); empty where there are none."""
+    total: dict[str, int] = {}
+    for dtype, count in counts:
+        total[dtype] = total.get(dtype, 0) + count
+    return kind_in_words(max(total, key=lambda dtype: total[dtype])) if total else ""
 
 
 def _probe(place: Place) -> list[bytes]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import layout
+from engine.checkpoints.layout import int8
+from engine.checkpoints.outline import kind_in_words
 from engine.errors import CheckpointError, TinyTalesError
 from engine.growing_files import open_plain
 from engine.prompts import PromptStyle
@@ -32,7 +34,7 @@ class Own:
     card: dict[str, Any]
     """`tinytales.json` as it is."""
     kind: str
-    """`model_type` of `config.json`."""
+    """`model_type` of `config.json`: the layout that holds the shape."""
     config: ModelConfig
     style: PromptStyle
     sampling: SamplingSettings | None
@@ -40,12 +42,18 @@ class Own:
     """Tokens that end a story besides the tokenizer's own."""
     begin_id: int | None
     """The token before everything."""
+    int8: bool = False
+    """Whether matrices are kept as 8-bit whole numbers (`layout.int8`)."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor that the file of weights must hold, and its shape."""
+        return int8.shapes(self.config) if self.int8 else layout.hub_shapes(self.config)
 
 
 def read_own(folder: Path) -> Own:
     """The files of a checkpoint's folder but for its weights and its vocabulary; raises `CheckpointError` with one sentence."""
     card = _read_json(folder / "tinytales.json")
-    shape = _read_json(folder / "config.json")
+    shape, in_int8 = int8.unmarked(folder / "config.json", _read_json(folder / "config.json"))
     try:
         config = layout.config_from_hub(shape)
         refuse_absurd(config, folder / "config.json")
@@ -58,7 +66,7 @@ def read_own(folder: Path) -> Own:
         sampling = SamplingSettings.from_json(card["sampling"]) if card.get("sampling") else None
     except (TinyTalesError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'tinytales.json'} recommends sampling that makes no sense ({error}).") from error
-    return Own(card, shape["model_type"], config, style, sampling, *_special_tokens(folder, card, config))
+    return Own(card, shape["model_type"], config, style, sampling, *_special_tokens(folder, card, config), in_int8)
 
 
 def refuse_absurd(config: ModelConfig, path: Path) -> None:
@@ -71,16 +79,26 @@ def refuse_absurd(config: ModelConfig, path: Path) -> None:
         )
 
 
-def refuse_other_shapes(path: Path, found: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
-    """Raise `CheckpointError` where a file of weights holds other tensors than a model of this shape has, one for one."""
-    expected = layout.hub_shapes(config)
+def refuse_other_tensors(path: Path, found: Mapping[str, tuple[tuple[int, ...], str]], own: Own) -> None:
+    """Raise `CheckpointError` where a file of weights holds other tensors than such a model has, one for one.
+
+    `found` has shape and kind of number of each by name, the kind as safetensors calls it (`F32`).
+    """
+    expected = own.shapes()
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
         what = [f"lacks {_some(missing)}"] * bool(missing) + [f"has {_some(extra)} that no part of the model takes"] * bool(extra)
         raise CheckpointError(f"{path} does not fit its config.json: it {' and '.join(what)}.")
     for name, shape in expected.items():
-        if found[name] != shape:
-            raise CheckpointError(f"{path} does not fit its config.json: {name} is {found[name]}, not {shape}.")
+        if found[name][0] != shape:
+            raise CheckpointError(f"{path} does not fit its config.json: {name} is {found[name][0]}, not {shape}.")
+    for name, (_, kind) in found.items():
+        if own.int8 and name.endswith((int8.WHOLE, int8.SCALE)):
+            wanted, needed = ("I8", "8-bit whole numbers") if name.endswith(int8.WHOLE) else ("F32", "float32")
+            if kind != wanted:
+                raise CheckpointError(f"{path} holds {name} as {kind_in_words(kind)}, where {needed} belong.")
+        elif "F" not in kind:
+            raise CheckpointError(f"{path} holds {name} as {kind_in_words(kind)}; weights must be floating-point numbers.")
 
 
 def _special_tokens(folder: Path, card: dict[str, Any], config: ModelConfig) -> tuple[tuple[int, ...], int | None]:

@@ -13,8 +13,8 @@ from engine.checkpoints.foreign import Adapted, Family, Weights
 from engine.errors import CheckpointError, TinyTalesError
 
 FAMILIES: tuple[Family, ...] = (
-    per_head_gpt2.FAMILY, llama2c.FAMILY, half_rotary.FAMILY, refused.FAMILY, gpt_neo.FAMILY, hub_llama.FAMILY, nanogpt.FAMILY,
-    hub_gpt2.FAMILY,
+    per_head_gpt2.FAMILY, llama2c.FAMILY, half_rotary.FAMILY, refused.FAMILY, refused.INT8, gpt_neo.FAMILY, hub_llama.FAMILY,
+    nanogpt.FAMILY, hub_gpt2.FAMILY,
 )  # fmt: skip
 LARGEST = 10**10
 """Numbers in all tensors together; a file that claims more holds no story model."""

@@ -28,7 +28,9 @@ SECONDS = 20.0
 FRESH_S = 600.0
 """How long an answer is believed before it is asked for again."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FAMILIES = {"gpt_neo": "GPT-Neo (TinyStories)", "llama": "Llama (Hub)", "gpt2": "GPT-2 (Hub)"}
+_FAMILIES = {
+    "gpt_neo": "GPT-Neo (TinyStories)", "llama": "Llama (Hub)", "gpt2": "GPT-2 (Hub)", "tinytales_int8": "tinytales, 8 bits",
+}  # fmt: skip
 """By `model_type` of a repository's config: what our adapters call it."""
 
 

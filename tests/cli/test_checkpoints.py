@@ -298,6 +298,30 @@ def test_an_export_opens_as_what_it_was(tell: Tell, tmp_path: Path) -> None:
     assert tell("checkpoints", "export", str(own), str(tmp_path / "x"), "--to", "onnx").code == 2
 
 
+def test_an_export_in_8_bits_is_smaller_and_told_and_written_with(tell: Tell, tmp_path: Path) -> None:
+    own, small = save_tiny(tmp_path / "own", "rope"), tmp_path / "mine" / "small"
+    done = tell("checkpoints", "export", str(own), str(small), "--to", "int8")
+    assert done.code == 0 and "transformers cannot open" in done.err and "--to hf" in done.err and done.out.strip() == str(small)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (small, own)]
+    assert sizes[0] < 0.35 * sizes[1]  # the names of the tensors weigh something in so small a file
+    assert tell("checkpoints", "add", str(small)).code == tell("checkpoints", "add", str(own)).code == 0
+    before, now = (tell("checkpoints", "show", str(folder), "--json").json["facts"] for folder in (own, small))
+    assert (before["stored_as"], now["stored_as"]) == ("float32", "int8") and before["parameters"] == now["parameters"]
+    assert "int8, a scale a row" in tell("checkpoints", "show", str(small)).out
+    head, *rows = tell("checkpoints", "list").out.splitlines()
+    assert "weights" in head and any("int8" in row and "small" in row for row in rows) and any("fp16" in row for row in rows)
+    assert tell("checkpoints", "verify", str(small)).code == 0
+    ask = ("--prompt", "a kite", "--max-tokens", "12", "--seed", "3", "-q", "-t", "0", "--checkpoint")
+    written = tell(*ask, str(small)).out
+    assert tell("checkpoints", "export", str(small), str(tmp_path / "hf"), "--to", "hf").code == 0
+    assert tell(*ask, str(tmp_path / "hf")).out == written != ""
+    for wrong in (("--to", "int8", "--precision", "fp16"), ("--to", "hf", "--precision", "int8")):
+        refused = tell("checkpoints", "export", str(own), str(tmp_path / "x"), *wrong)
+        assert refused.code == 2 and "cannot hold weights as" in refused.err and refused.err.count("\n") == 1
+    plan = tell("checkpoints", "push", str(small), "some/small-tales", "--dry-run", "--json", HF_TOKEN="good").json
+    assert {"model.safetensors", "tinytales.json", "config.json", "README.md"} <= set(plan["files"])
+
+
 def test_a_push_shows_what_it_sends_and_sends_it(hub: Hub, tell: Tell, tmp_path: Path) -> None:
     own = save_tiny(tmp_path / "own", "rope")
     (own / "optimizer.pt").write_bytes(b"state")

@@ -11,6 +11,7 @@ pytest.importorskip("numba")
 from small import SHAPES, save_tiny, tiny_loaded
 
 from engine.checkpoints import Checkpoint, load_checkpoint
+from engine.checkpoints.exporting import export
 from engine.decode import choose
 from engine.decode.compiled import CompiledStep
 from engine.errors import UsageError
@@ -63,3 +64,16 @@ def test_a_checkpoint_is_loaded_for_it(tmp_path: Path, compiled: Path, monkeypat
     for wrong in ({"precision": "int8"}, {"step": "magic"}, {"step": "compiled", "precision": "int3"}):
         with pytest.raises(UsageError):
             load_checkpoint(folder, device="cpu", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_of_8_bit_weights_is_written_with_as_it_is(
+    tmp_path: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "kernel_folder", lambda: compiled)
+    export(tiny_loaded("rope"), "int8", tmp_path / "small")
+    request = GenerationRequest(opening="Mia", sampling=SamplingSettings(temperature=0.0, max_tokens=60, stop_loops=False))
+    plain = tokens(load_checkpoint(tmp_path / "small", device="cpu"), request)
+    loaded = load_checkpoint(tmp_path / "small", device="cpu", step="compiled")
+    assert loaded.precision == "int8" and tokens(loaded, request) == plain
+    assert all(parameter.is_meta for parameter in loaded.network.parameters())  # nothing is held twice
+    assert tokens(load_checkpoint(tmp_path / "small", device="cpu", step="compiled", precision="fp32"), request) == plain

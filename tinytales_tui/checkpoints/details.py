@@ -17,6 +17,7 @@ from engine.catalog.entries import Entry
 from engine.catalog.fit import Fit, fit
 from tinytales_tui import paths
 from tinytales_tui.checkpoints.card import Card, Line, read_card
+from tinytales_tui.checkpoints.rows import weights_words
 from tinytales_tui.figures import duration, facts, size
 from tinytales_tui.text import one_line
 
@@ -128,6 +129,7 @@ def _facts(entry: Entry, inside: Inside | None) -> list[Line]:
     pairs = [
         ("family", known.family or "not known"),
         ("parameters", f"{known.parameters:,}" if known.parameters else ""),
+        ("weights", f"{weights_words(entry)}{', a scale a row' if known.stored_as == 'int8' else ''}"),
         ("shape", f"{known.layers} layers of width {known.width:,}" if known.layers and known.width else ""),
         ("context", f"{known.context:,} tokens" if known.context else ""),
         ("tokenizer", known.tokenizer),

@@ -30,6 +30,7 @@ BADGE_WORDS = (
     ("safe", "the format cannot hold code"),
 )
 """All badges, the first that fits is shown, and what they mean."""
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _TONES = {
     "refused": "bad",
     "damaged": "bad",
@@ -74,6 +75,11 @@ def loss_words(entry: Entry) -> str:
     return f"{entry.val_loss:.3f} nat" if entry.val_loss is not None else ""
 
 
+def weights_words(entry: Entry) -> str:
+    """The kind of number of the weights as `--precision` calls it: `fp16`, `int8`; empty where it is not known."""
+    return _PRECISIONS.get(entry.facts.stored_as, entry.facts.stored_as)
+
+
 def used_words(entry: Entry, now: float) -> str:
     return short_duration(now - entry.last_used) if entry.last_used is not None else ""
 
@@ -86,6 +92,7 @@ COLUMNS: tuple[Column[Entry], ...] = (
     Column("name", 16, lambda entry: entry.name, left=True),
     Column("family", 14, lambda entry: entry.facts.family, 6, left=True, tone=lambda entry: "muted"),
     Column("params", 6, lambda entry: _count(entry.facts.parameters), 1),
+    Column("weights", 7, weights_words, 9),
     Column("context", 7, lambda entry: f"{entry.facts.context:,}" if entry.facts.context else "", 7),
     Column("tokenizer", 15, lambda entry: entry.facts.tokenizer, 8, left=True, tone=lambda entry: "muted"),
     Column("loss", 9, loss_words, 3),

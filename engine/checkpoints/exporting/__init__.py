@@ -1,6 +1,7 @@
 """Exporting: a checkpoint written as another program wants it, whole or not at all. Imports no torch before something is exported.
 
 hub         a folder that transformers opens, with a model card           (`hf`)
+            or one in 8 bits that this program alone opens                (`int8`)
 llama2c     model.bin and tokenizer.bin for llama2.c's run and runq       (`llama2c`)
 gguf        one model.gguf for llama.cpp and what is built on it          (`gguf`)
 vocabulary  a tokenizer as a table of tokens, which the last two write out
@@ -23,12 +24,13 @@ from engine.growing_files import read_json
 if TYPE_CHECKING:
     from engine.checkpoints.native import Checkpoint
 
-Format = Literal["hf", "llama2c", "gguf"]
-Number = Literal["float32", "float16", "bfloat16", "q8_0"]
-"""How weights are stored; q8_0 are 8-bit whole numbers with a scale for each block of them."""
+Format = Literal["hf", "int8", "llama2c", "gguf"]
+Number = Literal["float32", "float16", "bfloat16", "int8", "q8_0"]
+"""How weights are stored; int8 are 8-bit whole numbers with a scale for each row of a matrix, q8_0 with one for each block of a row."""
 
 FORMATS: dict[Format, tuple[Number, ...]] = {
     "hf": ("float32", "float16", "bfloat16"),
+    "int8": ("int8",),
     "llama2c": ("float32", "q8_0"),
     "gguf": ("float32", "float16", "q8_0"),
 }
@@ -63,14 +65,15 @@ class Exported:
 def export(checkpoint: Checkpoint, to: str, folder: Path, *, force: bool = False, stored_as: str | None = None) -> Exported:
     """Write `checkpoint` into the folder as `to` (`FORMATS`) wants it; with `force` in place of an earlier export of this program.
 
-    `stored_as` is the kind of number of the weights; None: float32. Raises `UsageError` for a format, a kind of number or a folder that
-    cannot be, `CheckpointError` with the reason for a model that the format cannot hold, and where the disk is full or says no.
+    `stored_as` is the kind of number of the weights; None: the format's usual one. Raises `UsageError` for a format, a kind of number or
+    a folder that cannot be, `CheckpointError` with the reason for a model that the format cannot hold, and where the disk is full or
+    says no.
     """
     write = _writer(to, stored_as)
     if checkpoint.path is not None:
         _refuse_the_source(folder, checkpoint.path)
     _refuse_what_stands_there(folder, force)
-    number = stored_as or "float32"
+    number = stored_as or FORMATS[to][0]  # type: ignore[index]
     try:
         with files.whole_folder(folder) as aside:
             notes = write(checkpoint, aside, number)
@@ -91,10 +94,11 @@ def _writer(to: str, stored_as: str | None) -> Callable[[Checkpoint, Path, str],
         raise UsageError(f"There is no format {to!r} to export to; choose {', '.join(FORMATS)}.")
     numbers = FORMATS[to]  # type: ignore[index]
     if stored_as is not None and stored_as not in numbers:
-        raise UsageError(f"{to} cannot hold weights as {stored_as}; choose {', '.join(numbers)}.")
+        other = "; int8 is a format of its own" if stored_as in FORMATS else ""
+        raise UsageError(f"{to} cannot hold weights as {stored_as}; choose {', '.join(numbers)}{other}.")
     from engine.checkpoints.exporting import gguf, hub, llama2c
 
-    return {"hf": hub.write, "llama2c": llama2c.write, "gguf": gguf.write}[to]
+    return {"hf": hub.write, "int8": hub.write, "llama2c": llama2c.write, "gguf": gguf.write}[to]
 
 
 def _refuse_the_source(folder: Path, source: Path) -> None:

@@ -24,6 +24,28 @@ LARGEST = 1 << 20
 """Bytes of a card that is kept; a longer one is none."""
 _LICENCE = re.compile(r"[\w.+-]{1,60}")
 """What may stand as a licence in a card's front matter: an identifier such as `mit`."""
+NOTICE = (
+    "> **8-bit weights (int8), for tinytales-tui alone.** `transformers` cannot open this folder. What it opens is made, best from the\n"
+    "> checkpoint that this was made from, with `tinytales-tui checkpoints export path/of/a/checkpoint another-folder --to hf`.\n"
+    "> Figures on this page were measured before the weights were rounded to 8 bits, unless it says otherwise.\n\n"
+)
+"""Stands at the top of the card of a folder in int8."""
+_WITH_TRANSFORMERS = """With `transformers`:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
+```
+
+"""
+_HOW = "## How to open it\n\n"
+_LIBRARIES = ("\nlibrary_name: transformers\n", "\nlibrary_name: tinytales-tui\n")
+"""What the front matter names for floating-point weights, and for int8."""
+_FRONT = re.compile(r"---\n.*?\n---\n\n?", re.DOTALL)
+_STORED = re.compile(r"^(\| Parameters \| [\d,]+, stored as )\w+(?= \|$)", re.MULTILINE)
+"""The row of `model_card` that says how weights are stored."""
 _DESIGNS = {"llama": "Llama", "phi3": "Llama with partly rotary heads (layout Phi-3)", "gpt2": "GPT-2", "gpt_neo": "GPT-Neo"}
 
 
@@ -79,23 +101,28 @@ A small model that writes short stories, exported by tinytales-tui.
 
 {_prompt(checkpoint)}
 
-## How to open it
-
-With `transformers`:
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("path/of/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
-```
-
-With tinytales-tui:
+{_HOW}{_WITH_TRANSFORMERS}With tinytales-tui:
 
 ```
 tinytales-tui --checkpoint path/of/this/folder
 ```
 """
+
+
+def with_notice(text: str) -> str:
+    """A card for a folder in int8: with `NOTICE`, and without what holds for transformers alone; `restated` takes it back."""
+    text = text.replace(*_LIBRARIES, 1).replace(_WITH_TRANSFORMERS, "", 1)
+    front = _FRONT.match(text)
+    at = front.end() if front else 0
+    return text[:at] + NOTICE + text[at:]
+
+
+def restated(text: str, stored_as: str) -> str:
+    """A card that came with a checkpoint, for weights of another kind: what this program wrote of their kind is brought up to date."""
+    if NOTICE in text:
+        text = text.replace(NOTICE, "", 1).replace(*_LIBRARIES[::-1], 1)
+        text = text.replace(f"{_HOW}With tinytales-tui:", f"{_HOW}{_WITH_TRANSFORMERS}With tinytales-tui:", 1)
+    return _STORED.sub(rf"\g<1>{stored_as}", text)
 
 
 def _prompt(checkpoint: Checkpoint) -> str:

@@ -1,4 +1,7 @@
-"""A folder in the Hub's layout with a model card: what `transformers`, this program and the Hub open as it is."""
+"""A folder in the Hub's layout with a model card: what `transformers`, this program and the Hub open as it is.
+
+As int8 the weights lie in a layout of our own (`layout.int8`), which this program alone opens; card and notes say so.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ import torch
 
 from engine import files
 from engine.checkpoints import layout
-from engine.checkpoints.exporting.card import card_of, model_card
+from engine.checkpoints.exporting import card
+from engine.checkpoints.layout import int8
 from engine.checkpoints.native import write_checkpoint
 
 if TYPE_CHECKING:
     from engine.checkpoints.native import Checkpoint
 
-_KEPT_CARD = "The model card that came with the checkpoint was kept as it is; look it over before you publish the folder."
+_ONLY_HERE = (
+    "transformers cannot open a folder of 8-bit weights, and neither can any other program, as its model card says; for those export "
+    "the checkpoint that it was made from with --to hf."
+)
+_KEPT_CARD = "The model card that came with the checkpoint was kept; look it over before you publish the folder."
 
 
 def write(checkpoint: Checkpoint, folder: Path, stored_as: str) -> list[str]:
@@ -34,6 +42,8 @@ def write(checkpoint: Checkpoint, folder: Path, stored_as: str) -> list[str]:
         end_ids=checkpoint.end_ids,
         begin_id=checkpoint.begin_id,
     )
-    kept = card_of(checkpoint.source)
-    files.write_text(folder / "README.md", kept or model_card(checkpoint, kind, stored_as))
-    return [_KEPT_CARD] if kept else []
+    kept = card.card_of(checkpoint.source)
+    text = card.restated(kept, stored_as) if kept else card.model_card(checkpoint, kind, stored_as)
+    in_int8 = stored_as == int8.STORED_AS
+    files.write_text(folder / "README.md", card.with_notice(text) if in_int8 else text)
+    return [_ONLY_HERE] * in_int8 + [_KEPT_CARD] * bool(kept)

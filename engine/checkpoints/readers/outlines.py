@@ -55,7 +55,10 @@ def _safetensors(path: Path) -> Weights:
 
 def _llama2c(path: Path) -> Weights:
     header = read_header(path)
-    tensors = {name: Outline(shape, "F32", True, Place(path, begin, size)) for name, shape, begin, size in outlined(header)}
+    tensors = {
+        name: Outline(shape, "F32" if size == 4 * math.prod(shape) else "Q8_0", True, Place(path, begin, size))
+        for name, shape, begin, size in outlined(header)
+    }
     return Weights(tensors, header.config, "llama2.c", path)  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from textual.widgets import Footer
 from engine.catalog.entries import Entry
 from tinytales_tui.checkpoints.card import Line
 from tinytales_tui.checkpoints.page import Page
-from tinytales_tui.checkpoints.rows import loss_words
+from tinytales_tui.checkpoints.rows import loss_words, weights_words
 from tinytales_tui.checkpoints.trial.bench import Bench
 from tinytales_tui.checkpoints.trial.panel import Sample
 from tinytales_tui.checkpoints.trial.probe import Attempt, Probe
@@ -45,6 +45,7 @@ def differences(first: Entry, second: Entry, width: int) -> list[Line]:
 _FACTS = (
     ("family", lambda entry: entry.facts.family),
     ("parameters", lambda entry: f"{entry.facts.parameters:,}" if entry.facts.parameters else ""),
+    ("weights", weights_words),
     ("layers", lambda entry: str(entry.facts.layers or "")),
     ("width", lambda entry: str(entry.facts.width or "")),
     ("context", lambda entry: f"{entry.facts.context:,} tokens" if entry.facts.context else ""),
