@@ -7,7 +7,6 @@ from numba import njit
 from engine.decode.arithmetic import ONE, PLAIN, ZERO, rotate, softmax
 from engine.decode.machine import address_of
 from engine.decode.products import product_fp32
-from engine.decode.tables import POSITION, RUN, STORY
 from engine.decode.tiles import make_mixture
 from engine.decode.widths import LANES
 
@@ -28,10 +27,10 @@ def mix(shares, values, row_bytes, count, out, size):  # type: ignore[no-untyped
 
 
 @njit(**PLAIN)
-def attend(shape, room, layer, window, thread, b, k):  # type: ignore[no-untyped-def]
+def attend(shape, room, call, layer, window, thread, b, k):  # type: ignore[no-untyped-def]
     """Take up the key and value of head k of row b, and write what its query heads make of all they see into `room.mixed`."""
-    group, dim, run = shape.heads // shape.kv_heads, shape.dim, room.now[RUN]
-    story, turn, position = room.now[STORY] + b // run, b % run, room.now[POSITION] + b % run
+    group, dim = shape.heads // shape.kv_heads, shape.dim
+    story, turn, position = call.story + b // call.run, b % call.run, call.position + b % call.run
     projected, capacity = room.projected[b], room.keys.shape[3]
     keys, values, cos, sin = room.keys[layer, story, k], room.values[layer, story, k], room.cos[turn], room.sin[turn]
     slot, width = position % capacity, keys.shape[1]

@@ -25,16 +25,10 @@ from engine.decode.crew import Crew
 from engine.decode.packing import Packed, pack
 from engine.decode.room import make_room
 from engine.decode.tables import (
-    BATCH,
     CHUNK,
-    HEAD_ONLY,
-    LIKELIEST,
+    GO,
     MOST,
-    POSITION,
-    READ,
-    RUN,
-    SCREENED,
-    STORY,
+    NOW,
     Room,
     numbers,
 )
@@ -91,6 +85,7 @@ class CompiledStep:
         self.rolls, self.context = rotary is not None, context
         self.length = 0
         """Tokens taken up so far."""
+        self._rows = self._top_k = 0
         self._enter, self._rotary = enter, rotary
         self._angles: tuple[np.ndarray, np.ndarray] | None = None
         self._room: Room | None = None
@@ -149,7 +144,7 @@ class CompiledStep:
         if self._room is None or self.capacity != capacity or self._room.keys.shape[1] < rows:
             self._use(make_room(self.shape, self.packed.rotary, rows, capacity))
         self.length, self._rows = 0, rows
-        self.room.now[LIKELIEST] = min(top_k, self.shape.vocab)
+        self._top_k = min(top_k, self.shape.vocab)
 
     def _use(self, room: Room) -> None:
         self._crew.rest()
@@ -199,16 +194,14 @@ class CompiledStep:
         """
         if self.full:
             raise ValueError(f"{self.length + 1} tokens do not fit a cache of {self.capacity}")
-        screened = screened and self.packed.screened and self._rows <= SCREENED_STORIES and self.room.now[LIKELIEST] > 0
+        screened = screened and self.packed.screened and self._rows <= SCREENED_STORIES and self._top_k > 0
         self._call(tokens, run=1, position=self.length, story=0, read=0, screened=screened)
         self.length += 1
         return self._found(screened)
 
     def all_logits(self) -> StepResult:
         """The exact logits of all tokens after a screened step."""
-        now = self.room.now
-        now[SCREENED], now[HEAD_ONLY] = 0, 1
-        self._go()
+        self._go(self._rows, run=1, position=self.length, story=0, read=0, head_only=True)
         return self._found(False)
 
     def _call(
@@ -219,20 +212,21 @@ class CompiledStep:
         given[:] = tokens
         if given.min() < 0 or given.max() >= self.table_rows:
             raise ValueError("there is no such token")
-        now = room.now
-        now[BATCH], now[RUN], now[POSITION], now[STORY], now[READ] = count, run, position, story, read
-        now[SCREENED], now[HEAD_ONLY] = screened, 0
         if self._rotary is not None:
             cos, sin = self._turns(position + run - 1)
             room.cos[:run], room.sin[:run] = cos[position : position + run], sin[position : position + run]
-        self._go()
+        self._go(count, run, position, story, read, screened)
 
-    def _go(self) -> None:
+    def _go(
+        self, batch: int, run: int, position: int, story: int, read: int, screened: bool = False, head_only: bool = False
+    ) -> None:
+        turn = NOW * (int(self.room.control[GO]) + 1 & 1)  # a helper that is late may still look at the call before
+        self.room.now[turn : turn + NOW] = batch, run, position, story, read, self._top_k, screened, head_only
         self._crew.begin()
         self._enter(*self._addresses, 0, 0)
 
     def _found(self, screened: bool) -> StepResult:
-        room, rows, k = self.room, self._rows, int(self.room.now[LIKELIEST])
+        room, rows, k = self.room, self._rows, self._top_k
         return StepResult(
             room.logits[:rows],
             room.highest[:rows],
@@ -260,8 +254,8 @@ class CompiledStep:
         """Keep these stories of the batch, in this order; one may be named several times."""
         picked, room = list(rows), self.room
         if len(picked) > room.keys.shape[1]:
-            length, k = self.length, int(room.now[LIKELIEST])
-            self.start(len(picked), self.capacity, k)
+            length = self.length
+            self.start(len(picked), self.capacity, self._top_k)
             self.length = length
         for old, new in ((room.keys, self.room.keys), (room.values, self.room.values)):
             for layer in range(len(old)):

@@ -27,7 +27,7 @@ from engine import files
 from engine.errors import TinyTalesError, UsageError
 
 SOURCES = (
-    "arithmetic", "attention", "building", "kernels", "likeliest", "linking", "machine", "products", "room", "tables", "tiles",
+    "arithmetic", "attention", "building", "kernels", "likeliest", "linking", "machine", "products", "room", "tables", "tasks", "tiles",
     "unfolding", "widening", "widths",
 )  # fmt: skip
 """The modules that compiled code is made from."""

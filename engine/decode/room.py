@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from engine.decode.tables import AWAKE, BLOCK, CHUNK, LINE, MLP, MOST, PHASES, YIELD, Room, Shape
+from engine.decode.tables import AWAKE, BLOCK, CHUNK, LINE, MLP, MOST, NOW, PHASES, YIELD, Room, Shape
 from engine.decode.widths import LANES, padded
 
 ALIGNED = 64
@@ -37,9 +37,9 @@ def make_room(shape: Shape, rotary: int, rows: int, capacity: int) -> Room:
     control = aligned((AWAKE + LINE * shape.threads,), np.int64)
     control[YIELD] = _address_of_yield()
     return Room(
-        now=aligned((2 * LINE,), np.int64),
+        now=aligned((2 * NOW,), np.int64),
         control=control,
-        tickets=aligned((LINE * (PHASES * shape.layers + 2),), np.int64),
+        tickets=aligned((2 * LINE * (PHASES * shape.layers + 3),), np.int64),
         tokens=aligned((batch,), np.int64),
         cos=floats(CHUNK, rotary),
         sin=floats(CHUNK, rotary),

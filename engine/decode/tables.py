@@ -21,21 +21,23 @@ BATCH, RUN, POSITION, STORY, READ, LIKELIEST, SCREENED, HEAD_ONLY = range(8)
 """Places in `Room.now`: rows of the batch; rows of one story, one after the other (1 but for a prompt); position of a story's first
 row; the first row's story; the first row that meets the head; size of the top-k; whether the head is screened; whether the head alone is
 read once more, with what is left of the step before."""
+NOW = 8
+"""Numbers of `Room.now` for one call; two calls stand side by side, for the even and the odd steps."""
 CHUNK = 32
 """Tokens of a prompt that are read at once."""
 MLP = {"gelu": 0, "gelu_tanh": 1, "swiglu": 2}
 """The kinds of feed-forward parts, in `Shape.mlp`."""
 PHASES = 5
-"""Phases of a layer, between which the threads meet."""
+"""Phases of a layer, each of which begins when all of the one before is done."""
 BLOCK = 64
 """Logits a block."""
 MOST = 256
 """The largest top-k."""
 LINE = 8
 """Numbers a cache line, so that threads do not disturb each other."""
-GO, MET, LEAVE, YIELD, AWAKE = (LINE * place for place in range(5))
-"""Places in `Room.control`: steps begun; arrivals at meeting points; whether helpers are to leave; the address of a function that lets
-others have the core, or 0; whether the first helper is awake (the others follow, a line each)."""
+GO, LEAVE, YIELD, AWAKE = (LINE * place for place in range(4))
+"""Places in `Room.control`: steps begun; whether helpers are to leave; the address of a function that lets others have the core, or 0;
+whether the first helper is awake (the others follow, a line each)."""
 
 
 class Shape(NamedTuple):
@@ -54,6 +56,20 @@ class Shape(NamedTuple):
     interleaved: bool
     scale: np.float32
     eps: np.float32
+
+
+class Call(NamedTuple):
+    """What one step is about: its number, and then the places of `Room.now`."""
+
+    step: int
+    batch: int
+    run: int
+    position: int
+    story: int
+    read: int
+    likeliest: int
+    screened: int
+    head_only: int
 
 
 class Weights(NamedTuple):
@@ -75,7 +91,7 @@ class Room(NamedTuple):
     now: np.ndarray
     control: np.ndarray
     tickets: np.ndarray
-    """Tasks handed out, a cache line for each phase of a step."""
+    """Tasks handed out and tasks done, a cache line each for every phase of a step: embedding, layers, head, choice."""
     tokens: np.ndarray
     """(B,) int64."""
     cos: np.ndarray
