@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -42,6 +44,13 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system, where the C library keeps it: a model was read, packed and let go."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 _THREADS = torch.get_num_threads()

@@ -187,7 +187,8 @@ def pack(network: Decoder, precision: str, threads: int, vocab: int | None = Non
     matrices.append(matrices[-2] if tied else packer.aside(network.embedding.weight, None, fine))
     norms.append(_norm(packer, network.norm, config))
     learned = network.position_embedding
-    places = [0 if learned is None else packer.table(learned.weight), packer.vector(screen_bounds(head, kind)) if screened else 0]
+    position = packer.table if kind == FP32 else packer.vector  # a view would keep the whole file in memory
+    places = [0 if learned is None else position(learned.weight), packer.vector(screen_bounds(head, kind)) if screened else 0]
     rotary = config.rotary_dim if config.positions == "rope" else 0
     windows = [config.window(layer) or np.iinfo(np.int64).max for layer in range(config.layers)]
     weights = Weights(*(np.array(part, dtype=np.int64) for part in (matrices, norms, windows, places)))

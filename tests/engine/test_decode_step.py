@@ -94,7 +94,7 @@ def test_stories_leave_the_batch_and_are_doubled(compiled: Path) -> None:
     step = CompiledStep.build(network, "fp32", 2, compiled)
     _, cache = read(network, prompts(1, 6), 30)
     step.start(3, 30)
-    step.take_prefill(cache.keys, cache.values, cache.length)  # one reading serves all three
+    step.read(prompts(1, 6))  # one reading serves all three
     cache.select(torch.tensor([0, 0, 0]))
     for rows, tokens in (([0, 1, 2], [1, 2, 3]), ([2, 0], [4, 5]), ([1, 0, 0, 1, 1], [6, 7, 8, 9, 10])):
         step.select(rows)
@@ -142,19 +142,16 @@ def test_a_screened_head_names_the_likeliest_exactly(shape: str, precision: str,
         step.close()
 
 
-def test_a_cache_that_has_rolled_over_is_taken_as_it_is(compiled: Path) -> None:
-    network = tiny_model(tiny_config("rope, windows"))
-    step = CompiledStep.build(network, "fp32", 1, compiled)
-    _, cache = read(network, prompts(1, 10), 16)
-    for token in range(15):
-        plain_logits(network, cache, [token])
-    step.start(1, 16)
-    step.take_prefill(cache.keys, cache.values, cache.length)
-    expected = plain_logits(network, cache, [3]).numpy()
-    assert np.allclose(step.step([3]).logits, expected, atol=1e-4 * expected.std())
-    step.start(1, 12)
-    with pytest.raises(ValueError, match="do not fit"):
-        step.take_prefill(cache.keys, cache.values, cache.length)
+def test_what_does_not_fit_is_refused(compiled: Path) -> None:
+    step = CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled)
+    step.start(2, 12)
+    for texts in ([list(range(13))] * 2, [[1]] * 3, [[]] * 2):
+        with pytest.raises(ValueError, match="do not fit"):
+            step.read(texts)
+    with pytest.raises(ValueError, match="no such token"):
+        step.read([[1, 320]])
+    with pytest.raises(ValueError, match="no such token"):
+        step.step([-1, 0])
 
 
 def test_learned_positions_end(compiled: Path) -> None:
