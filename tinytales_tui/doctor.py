@@ -5,7 +5,9 @@ A check that something needed is broken makes the exit code 1; the rest is for i
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import platform
 import shutil
 import sys
@@ -54,7 +56,7 @@ def run_doctor(as_json: bool) -> int:
 
 def _line(check: Check) -> str:
     mark = {True: "ok", False: "!", None: "-"}[check.ok]
-    return f"{mark:>2}  {check.name:<12} {safe_text(check.says)}"
+    return f"{mark:>2}  {check.name:<{max(map(len, _LOOKS))}} {safe_text(check.says)}"
 
 
 def _program() -> Check:
@@ -118,6 +120,31 @@ def _hub_cache() -> Check:
     return Check("Hub cache", None, says + (", offline by HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else ""), facts)
 
 
+def _compiled_step() -> Check:
+    from engine.decode import library
+    from engine.decode.choose import kernel_folder
+    from engine.decode.compiled import available
+
+    folder = kernel_folder()
+    ready, why = library.ready(folder), available(folder)
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    missing = [package for package in ("numba", "llvmlite") if importlib.util.find_spec(package) is None]
+    if why and missing:
+        told = f"not installed ({' and '.join(missing)} missing): pip install 'tinytales-tui[fast]'"
+    elif why:
+        told = f"cannot be used: {why}"
+    elif ready:
+        told = f"ready, its code is in {paths.shown(folder)}"
+    elif not (standing.is_dir() and os.access(standing, os.W_OK)):
+        why = f"Its code cannot be kept in {paths.shown(folder)}."
+        told = f"cannot be used: {why}"
+    else:
+        told = "will be compiled at first use (about ten seconds)"
+    facts = {"usable": not why, "ready": ready, "folder": str(folder), "missing": missing, "why": why}
+    # What this machine chose by itself, or why it gave up, is one more sentence here and one more fact.
+    return Check("compiled step", None, told, facts)
+
+
 def _story_model() -> Check:
     from engine import GenerationRequest, SamplingSettings, generate, load_checkpoint
     from engine.devices import use_threads
@@ -156,5 +183,6 @@ _LOOKS: dict[str, Callable[[], Check]] = {
     "terminal": _terminal,
     "data folder": _data_folder,
     "Hub cache": _hub_cache,
+    "compiled step": _compiled_step,
     "story model": _story_model,
 }

@@ -10,7 +10,9 @@ import torch
 from engine.bench.openings import lengths, opening, read_ids
 from engine.bench.plan import PROMPT_TOKENS
 from engine.checkpoints.choices import Choices
-from engine.checkpoints.load import PRECISIONS, load_checkpoint
+from engine.checkpoints.load import load_checkpoint
+from engine.decode.choose import kernel_folder
+from engine.decode.compiled import available
 from engine.devices import use_threads
 
 
@@ -19,7 +21,7 @@ class Looking:
 
     def __init__(self, source: str | None, choices: dict[str, Any], device: str | None, threads: int | None, tokens: int) -> None:
         """`tokens` are the new tokens of a text that are wanted."""
-        self._how: dict[str, Any] = {"device": device, "choices": Choices.from_json(choices)}
+        self._how: dict[str, Any] = {"device": device, "choices": Choices.from_json(choices), "threads": threads}
         self._source = source
         torch_threads = torch.get_num_threads()
         checkpoint = load_checkpoint(source, **self._how)
@@ -34,15 +36,15 @@ class Looking:
             "device": checkpoint.device,
             "threads": use_threads(threads, parameters),
             "train_threads": threads or torch_threads,
-            "precisions": [name for name in PRECISIONS if name != "auto"],
+            "no_compiled_step": available(kernel_folder()),
             "torch": torch.__version__,
             "warnings": checkpoint.warnings,
             "tokens": tokens,
             "prompt_ids": read_ids(checkpoint, opening(checkpoint, prompt)),
         }
 
-    def run(self, precision: str) -> dict[str, Any]:
+    def run(self, step: str, precision: str) -> dict[str, Any]:
         """Seconds that loading takes."""
         begun = time.perf_counter()
-        load_checkpoint(self._source, precision=precision, **self._how)
+        load_checkpoint(self._source, step=step, precision=precision, **self._how)
         return {"load_s": time.perf_counter() - begun}

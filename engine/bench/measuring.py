@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.bench.plan import AGAINST, BITS, STEPS, BenchSettings, spread
+from engine.bench.plan import AGAINST, BITS, BenchSettings, kinds, spread
 from engine.bench.process import Child
 from engine.checkpoints.exporting import FORMATS
-from engine.errors import TinyTalesError
+from engine.decode import library
+from engine.decode.choose import kernel_folder
+from engine.errors import TinyTalesError, UsageError
 
 T = TypeVar("T")
+Kind = tuple[str, str]
+"""(step, precision) of a row of this program."""
 OWN = "tinytales-tui"
 _SPREAD = ("prefill_tokens_per_s", "ttft_s", "decode_tokens_per_s")
-_LAST = ("prompt_tokens", "prefill_tokens", "memory_bytes")
+_LAST = ("prompt_tokens", "prefill_tokens", "memory_bytes", "weight_bytes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,7 @@ class Contender:
 
     @property
     def label(self) -> str:
-        return self.precision if self.program == OWN else f"{self.program} {self.precision}"
+        return in_short(self.step or "", self.precision) if self.program == OWN else f"{self.program} {self.precision}"
 
     def parameters(self, batch: int) -> dict[str, Any]:
         """Of one run; the other programs are measured with one text at a time only."""
@@ -55,6 +59,8 @@ class Bench:
         self.settings, self._environment = settings, environment
         self._show, self._say, self._refuse = show, say, refuse
         self.failed: list[dict[str, str]] = []
+        self._cannot_compile: str | None = None
+        """Why; empty where the code is ready, None before it was looked."""
         self._name = ""
         self._what: dict[str, Any] = {}
 
@@ -67,10 +73,10 @@ class Bench:
         facts, loads = looked
         for warning in facts["warnings"]:
             self._say(f"{name}: {warning}")
-        rows = self._rows(facts, list(loads))
+        rows = self._rows(facts, [*loads])
         rates = self._read_rates(rows, facts)
         for row in rows:
-            row["load_s"] = loads[row["precision"]] if row["program"] == OWN else None
+            row["load_s"] = loads[row["step"], row["precision"]] if row["program"] == OWN else None
             _add_floor(row, rates)
         told = ("name", "family", "parameters", "context", "vocab_size", "device", "threads", "torch")
         report = {"source": source or "default"} | {key: facts[key] for key in told} | {"rows": rows}
@@ -91,25 +97,67 @@ class Bench:
     def _child(self, kind: str, **more: Any) -> Child:
         return Child({"kind": kind, **self._what, **more}, self._environment)
 
-    def _look(self) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-        """Facts, and by precision the seconds of loading; a precision that cannot be loaded is left out."""
+    def _look(self) -> tuple[dict[str, Any], dict[Kind, dict[str, float]]]:
+        """Facts, and by kind of row the seconds of loading; one that cannot be loaded is left out."""
         self._show(f"{self._name}: opening")
         settings = self.settings
         with self._child("look", device=settings.device, threads=settings.threads, tokens=settings.tokens) as child:
             loads = {}
-            for precision in child.facts["precisions"]:
-                load = functools.partial(child.run, precision=precision)
-                if found := self._kept(precision, functools.partial(self._runs, load, f"loading {precision}")):
-                    loads[precision] = spread([figures["load_s"] for figures in found])
+            for step, precision in self._kinds(child.facts):
+                label = in_short(step, precision)
+                load = functools.partial(child.run, step=step, precision=precision)
+                if found := self._kept(label, functools.partial(self._runs, load, f"loading {label}", settings.row_seconds)):
+                    loads[step, precision] = spread([figures["load_s"] for figures in found])
             return child.facts, loads
 
-    def _runs(self, run: Callable[[], dict[str, Any]], label: str, seconds: float = float("inf")) -> list[dict[str, Any]]:
+    def _kinds(self, facts: Mapping[str, Any]) -> list[Kind]:
+        """The kinds of rows that can be measured; that the compiled ones cannot is a failure only where they were asked for."""
+        settings = self.settings
+        wanted = kinds(settings.steps, settings.precisions)
+        plain = [kind for kind in wanted if kind[0] == "plain"]
+        if plain == wanted:
+            return plain
+        asked = "compiled" in settings.steps or not plain
+        if facts["device"] != "cpu":
+            why = f"The compiled step runs on the CPU, and this is measured on {facts['device']}; add --device cpu."
+            return self._without(plain, why, asked) if asked else plain
+        if why := facts["no_compiled_step"]:
+            why = f"{why.rstrip('.')}; pip install 'tinytales-tui[fast]', or measure --step plain."
+        else:
+            why = self._make_code_ready()
+        return self._without(plain, why, asked) if why else wanted
+
+    def _make_code_ready(self) -> str:
+        """Compile the step where its code is not on disk, so that nothing of it is in a figure; empty, or why that cannot be done."""
+        if self._cannot_compile is None:
+            folder = kernel_folder()
+            if not library.ready(folder):
+                self._show(f"{self._name}: compiling the step, once for this machine (about ten seconds)")
+            try:
+                library.compile_into(folder)
+                self._cannot_compile = ""
+            except TinyTalesError as error:
+                self._cannot_compile = str(error)
+        return self._cannot_compile
+
+    def _without(self, plain: list[Kind], why: str, asked: bool) -> list[Kind]:
+        def refuse() -> None:
+            raise UsageError(why)
+
+        if asked:
+            self._kept("compiled", refuse)
+        else:
+            reason = why.rpartition("; ")[0] or why  # without the way out, which is of no use here
+            self._say(f"{self._name}: {reason.rstrip('.')}; only the plain step is measured.")
+        return plain
+
+    def _runs(self, run: Callable[[], dict[str, Any]], label: str, seconds: float | None = None) -> list[dict[str, Any]]:
         """Figures of the runs that count; none is begun after so many seconds but the first."""
         found: list[dict[str, Any]] = []
         self._tell(label, 0)
         run()
         begun = time.monotonic()
-        while len(found) < self.settings.repeats and not (found and time.monotonic() - begun > seconds):
+        while len(found) < self.settings.repeats and not (found and _over(begun, seconds)):
             self._tell(label, len(found) + 1)
             found.append(run())
         return found
@@ -118,9 +166,9 @@ class Bench:
         run = f"run {number} of {self.settings.repeats}" if number else "warming up"
         self._show(f"{self._name}: {label}, {run}")
 
-    def _rows(self, facts: dict[str, Any], precisions: Sequence[str]) -> list[dict[str, Any]]:
+    def _rows(self, facts: dict[str, Any], measured: Sequence[Kind]) -> list[dict[str, Any]]:
         settings = self.settings
-        own = [self._own(precision, step) for step in STEPS for precision in precisions]
+        own = [self._own(step, precision) for step, precision in measured]
         batches, rows = settings.batches, []
         if settings.against:
             with tempfile.TemporaryDirectory(prefix="tinytales-bench-") as folder:
@@ -130,10 +178,10 @@ class Bench:
             for part in [batches] if settings.together and batches else [(batch,) for batch in batches]:
                 rows += self._alternate([contender], part)
         order = [(contender.program, contender.step, contender.precision) for contender in own]
-        kinds = order + [(row["program"], row["step"], row["precision"]) for row in rows]
-        return sorted(rows, key=lambda row: (kinds.index((row["program"], row["step"], row["precision"])), row["batch"]))
+        order += [(row["program"], row["step"], row["precision"]) for row in rows]
+        return sorted(rows, key=lambda row: (order.index((row["program"], row["step"], row["precision"])), row["batch"]))
 
-    def _own(self, precision: str, step: str) -> Contender:
+    def _own(self, step: str, precision: str) -> Contender:
         settings = self.settings
         how = {"device": settings.device, "threads": settings.threads, "tokens": settings.tokens}
         job = {"kind": "write", **self._what, **how, "precision": precision, "step": step}
@@ -177,7 +225,12 @@ class Bench:
                     running[contender] = child
             for batch in batches:
                 found: dict[Contender, list[dict[str, Any]]] = {contender: [] for contender in running}
+                begun = time.monotonic()
                 for number in range(self.settings.repeats + 1):
+                    if number == 1:
+                        begun = time.monotonic()
+                    elif number and _over(begun, self.settings.row_seconds):
+                        break
                     for contender, child in list(running.items()):
                         self._tell(f"{contender.label}, batch {batch}", number)
                         run = functools.partial(child.run, **contender.parameters(batch))
@@ -225,8 +278,16 @@ def _row(contender: Contender, facts: Mapping[str, Any], batch: int, found: Sequ
         "runs": len(found),
     }
     row |= {key: found[-1].get(key) for key in _LAST}
-    row |= {key: spread([one[key] for one in found]) if key in found[-1] else None for key in _SPREAD}
-    return row | {"weight_bytes": facts.get("weight_bytes")}
+    return row | {key: spread([one[key] for one in found]) if key in found[-1] else None for key in _SPREAD}
+
+
+def _over(begun: float, seconds: float | None) -> bool:
+    return seconds is not None and time.monotonic() - begun > seconds
+
+
+def in_short(step: str, precision: str) -> str:
+    """A kind of row of this program, in a line of progress or of failure."""
+    return precision if step == "plain" else f"{step} {precision}"
 
 
 def _add_floor(row: dict[str, Any], rates: Mapping[int, float]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from engine.bench.child import memory
 from engine.bench.openings import lengths, opening
-from engine.bench.plan import PREFILL_TOKENS, PROMPT_TOKENS, STEPS, sampling
+from engine.bench.plan import PREFILL_TOKENS, PROMPT_TOKENS, sampling
 from engine.checkpoints.choices import Choices
 from engine.checkpoints.load import load_checkpoint
+from engine.decode.compiled import SCREENED_STORIES, CompiledStep
+from engine.decode.tables import HEAD, ROW_BYTES, ROW_SCALES, ROWS, SCREEN
 from engine.devices import use_threads
-from engine.errors import UsageError
 from engine.generation import generate
 from engine.model import Decoder
 from engine.protocol import Token
@@ -34,20 +36,17 @@ class Writing:
         tokens: int,
     ) -> None:
         """`bare` are the bytes that the process had with torch alone."""
-        if step not in STEPS:
-            raise UsageError(f"There is no step {step!r}; choose {', '.join(STEPS)}.")
         self._bare = bare
-        self._checkpoint = load_checkpoint(source, device=device, precision=precision, choices=Choices.from_json(choices))
-        network = self._checkpoint.network
-        context = network.config.context
+        self._checkpoint = load_checkpoint(
+            source, device=device, precision=precision, choices=Choices.from_json(choices), step=step, threads=threads
+        )
+        self._compiled = self._checkpoint.compiled
+        context = self._checkpoint.config.context
         prompt, self._tokens = lengths(context, PROMPT_TOKENS, tokens)
         long, _ = lengths(context, PREFILL_TOKENS, 2)
         self._opening, self._long = opening(self._checkpoint, prompt), opening(self._checkpoint, long)
-        self.facts = {
-            "threads": use_threads(threads, network.parameter_count()),
-            "tokens": self._tokens,
-            "weight_bytes": weight_bytes(network),
-        }
+        used = use_threads(threads, self._checkpoint.network.parameter_count())
+        self.facts = {"threads": self._compiled.shape.threads if self._compiled else used, "tokens": self._tokens}
 
     def run(self, batch: int) -> dict[str, Any]:
         """Figures of `batch` texts at once; prefill is measured with a batch of one."""
@@ -57,6 +56,7 @@ class Writing:
             "ttft_s": times[0],
             "decode_tokens_per_s": (len(times) - batch) / (times[-1] - times[batch - 1]),
             "memory_bytes": memory() - self._bare,
+            "weight_bytes": step_bytes(self._compiled, batch) if self._compiled else weight_bytes(self._checkpoint.network),
         }
         if batch == 1:
             times, first = self._write(self._long, 1, 1)
@@ -73,8 +73,21 @@ class Writing:
 
 
 def weight_bytes(network: Decoder) -> int:
-    """Bytes of weights that a one-token step reads: all but the tables of which it looks up one row a text."""
+    """Bytes of weights that a one-token step of the network reads: all but the tables of which it looks up one row a text."""
     tables: list[nn.Embedding | None] = [network.position_embedding, None if network.config.tied_head else network.embedding]
     looked_up = {id(table.weight) for table in tables if table is not None}
     weights = [*network.parameters(), *network.buffers()]
     return sum(weight.numel() * weight.element_size() for weight in weights if id(weight) not in looked_up)
+
+
+def step_bytes(step: CompiledStep, batch: int) -> int:
+    """Bytes of weights that one compiled step of so many texts reads: of several the head itself and not its screen."""
+    packed = step.packed
+    if not packed.screened or batch <= SCREENED_STORIES:
+        return packed.bytes_a_token
+    head, screen = (_bytes(packed.weights.matrices[4 * packed.shape.layers + which]) for which in (HEAD, SCREEN))
+    return packed.bytes_a_token - screen + head
+
+
+def _bytes(matrix: np.ndarray) -> int:
+    return int(matrix[ROWS] * (matrix[ROW_BYTES] + 4 * matrix[ROW_SCALES]))

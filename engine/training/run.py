@@ -20,6 +20,7 @@ from engine.training.state import saved_steps
 from engine.training.world import World
 
 Say = Callable[[str], None]
+LEFT = "Left at once; what was done since the last checkpoint will be done when it goes on."
 
 
 def train(folder: Path, say: Say = lambda line: None) -> str:
@@ -46,7 +47,7 @@ def _writing(run: RunDirectory, say: Say) -> str:
 
     world: World | None = None
     heartbeat = Heartbeat(run, next(iter(saved_steps(run.path / "state")), 0), None)
-    with _interrupt() as interrupt, heartbeat:
+    with _interrupt(lambda: heartbeat.now("stopped", LEFT)) as interrupt, heartbeat:
         try:
             settings = read_settings(run)
             if settings.threads:
@@ -58,7 +59,7 @@ def _writing(run: RunDirectory, say: Say) -> str:
             heartbeat.expect(parts.progress.step, parts.steps)
             return Trainer(run, parts, world, interrupt, heartbeat, tell).run_all()
         except KeyboardInterrupt:
-            heartbeat.now("stopped", "Left at once; what was done since the last checkpoint will be done when it goes on.")
+            heartbeat.now("stopped", LEFT)
             raise
         except BaseException as error:
             message = failure(error, world)
@@ -101,9 +102,10 @@ def failure(error: BaseException, world: World | None = None) -> str:
     return f"{type(error).__name__}: {first}."
 
 
-def _interrupt() -> Interrupt:
+def _interrupt(last_words: Callable[[], None] | None = None) -> Interrupt:
     """Ctrl-C, SIGTERM and SIGHUP as requests; under a launcher, which passes on what it hears too, however often they come."""
-    return Interrupt(*_signals("SIGINT", "SIGTERM", "SIGHUP"), patient=int(os.environ.get("WORLD_SIZE", "1")) > 1)
+    patient = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return Interrupt(*_signals("SIGINT", "SIGTERM", "SIGHUP"), patient=patient, last_words=last_words)
 
 
 def _signals(*names: str) -> list[signal.Signals]:

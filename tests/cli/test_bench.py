@@ -14,7 +14,7 @@ import psutil
 import pytest
 import typer
 
-from engine.bench.plan import METHOD
+from engine.bench.plan import METHOD, kinds
 from tinytales_tui.bench_command import bench, in_words
 from tinytales_tui.engine_start import engine_environment
 from tinytales_tui.report import report
@@ -44,22 +44,25 @@ def tell(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return code, heard.out, heard.err
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=engine_environment(),
+        env=engine_environment() | environment,
     )
 
 
 @pytest.fixture(scope="module")
-def measured(tiny_checkpoint: Path) -> tuple[int, str, str]:
+def measured(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, str]:
     """Exit code, standard output and standard error, with one checkpoint that there is and one that there is not."""
-    running = start(
-        str(tiny_checkpoint), "/no/such/checkpoint", "--quick", "--tokens", "4", "--device", "cpu", "--threads", "1", "--json"
-    )
+    home, compiled = tmp_path_factory.mktemp("home"), tmp_path_factory.getbasetemp().parent / "compiled"
+    compiled.mkdir(mode=0o700, exist_ok=True)
+    (home / "cache").mkdir()
+    (home / "cache" / "kernels").symlink_to(compiled)  # compiled once for all tests
+    limits = ("--quick", "--tokens", "4", "--device", "cpu", "--threads", "1", "--json")
+    running = start(str(tiny_checkpoint), "/no/such/checkpoint", *limits, TINYTALES_HOME=str(home))
     out, err = running.communicate(timeout=240)
     assert "Traceback" not in err
     return running.returncode, out, err
@@ -81,17 +84,17 @@ def test_the_object(measured: tuple[int, str, str], tiny_checkpoint: Path) -> No
     assert whole["settings"]["tokens"] == 4 and whole["settings"]["sampling"]["top_k"] == 50
     (found,) = whole["checkpoints"]
     assert found["source"] == str(tiny_checkpoint) and found["torch"] and found["threads"] == 1
-    assert [(row["precision"], row["batch"]) for row in found["rows"]] == [
-        (precision, batch) for precision in ("fp32", "bf16") for batch in (1, 4, 16)
+    assert [(row["step"], row["precision"], row["batch"]) for row in found["rows"]] == [
+        (step, precision, batch) for step, precision in kinds((), ()) for batch in (1, 4, 16)
     ]
     for row in found["rows"]:
-        assert (row["program"], row["step"], row["threads"], row["tokens"]) == ("tinytales-tui", "plain", 1, 4)
+        assert (row["program"], row["threads"], row["tokens"]) == ("tinytales-tui", 1, 4)
         figures = [row["load_s"], row["ttft_s"], row["decode_tokens_per_s"]]
         figures += [row["prefill_tokens_per_s"]] if row["batch"] == 1 else []
         for figure in figures:
             assert 0 < figure["min"] <= figure["median"] <= figure["max"]
         assert (row["prefill_tokens_per_s"] is None) == (row["batch"] > 1)
-        assert row["memory_bytes"] > 0 and row["floor_share"] > 0 and row["runs"] == whole["settings"]["repeats"]
+        assert row["memory_bytes"] > 0 and row["floor_share"] > 0 and 1 <= row["runs"] <= whole["settings"]["repeats"]
         steps = row["decode_tokens_per_s"]["median"] / row["batch"]
         assert row["floor_share"] == pytest.approx(steps * row["weight_bytes"] / row["read_bytes_per_s"], rel=0.01)
     wide, narrow = found["rows"][0], found["rows"][3]
@@ -106,18 +109,21 @@ def test_the_table_fits_eighty_columns(measured: tuple[int, str, str], others: b
     if others:
         nothing = {"step": None, "load_s": None, "prefill_tokens_per_s": None, "floor_share": None}
         found["rows"].append(found["rows"][0] | nothing | {"program": "transformers", "precision": "bfloat16"})
-        found["rows"].append(found["rows"][0] | {"step": "compiled"})
-        found["ratios"] = [{"precision": "bf16", "program": "transformers", "their_precision": "bfloat16", "times": 1.25}]
+        found["ratios"] = [
+            {"precision": "bf16", "step": step, "program": "transformers", "their_precision": "bfloat16", "times": times}
+            for step, times in (("plain", 1.25), ("compiled", 5.0), ("plain", 2.0))
+        ]
     lines = in_words(whole, 80)
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     for part in ("load average", "1 thread", "precision", "batch", "tokens/s", "first", "floor", "Training:", "--json"):
         assert part in text
-    (header,) = (line for line in lines if line.startswith(("precision", "program")))
+    (header,) = (line for line in lines if line.startswith(("step", "program")))
     assert header.split()[-1] == "floor" and {"batch", "tokens/s", "first"} <= set(header.split())
     assert others or {"prompt/s", "load", "memory"} <= set(header.split())
-    assert ("bf16 is 1.25 times as fast as transformers bfloat16" in text) == others
-    assert ("compiled" in text) == others
+    assert [line for line in lines if "times as fast" in line] == [
+        "compiled bf16 is 5 times as fast as transformers bfloat16, batch 1"
+    ] * others
 
 
 def test_the_words_of_a_checkpoint_steer_no_terminal(measured: tuple[int, str, str]) -> None:
@@ -133,6 +139,8 @@ def test_the_words_of_a_checkpoint_steer_no_terminal(measured: tuple[int, str, s
         (("--against", "nanogpt"), "--against knows transformers and llama.cpp, and not 'nanogpt'."),
         (("--tokens", "1"), "--tokens"),
         (("--threads", "0"), "--threads"),
+        (("--step", "fast"), "--step knows plain and compiled, and not 'fast'."),
+        (("--step", "plain", "--precision", "int8"), "The plain step has no precision int8; leave --step out."),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str) -> None:

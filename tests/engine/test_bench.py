@@ -14,10 +14,11 @@ from small import tiny_config, tiny_loaded, tiny_model
 
 from engine.bench.measuring import OWN, Bench, Contender, ratios
 from engine.bench.openings import lengths, opening, read_ids
-from engine.bench.plan import METHOD, BenchSettings, sampling, spread
+from engine.bench.plan import METHOD, BenchSettings, kinds, sampling, spread
 from engine.bench.process import Child
 from engine.bench.training import STORY_TOKENS, random_batch
-from engine.bench.writing import weight_bytes
+from engine.bench.writing import step_bytes, weight_bytes
+from engine.decode.compiled import SCREENED_STORIES, CompiledStep
 from engine.errors import CheckpointError, TinyTalesError, UsageError
 from tinytales_tui.engine_start import engine_environment
 
@@ -28,6 +29,15 @@ LONG = 60.0
 @pytest.fixture
 def environment() -> dict[str, str]:
     return engine_environment() | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def kernels(own_data_folder: Path, compiled: Path) -> Path:
+    """What is compiled for all tests, where the program looks for it."""
+    compiled.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (own_data_folder / "cache").mkdir(parents=True)
+    (own_data_folder / "cache" / "kernels").symlink_to(compiled)
+    return compiled
 
 
 def job(kind: str, source: object, **more: object) -> dict[str, object]:
@@ -70,6 +80,37 @@ def test_a_step_reads_all_weights_but_those_it_looks_up() -> None:
     assert weight_bytes(rotary.to(torch.bfloat16)) == 2 * rotary.parameter_count()
 
 
+@pytest.mark.parametrize("shape", ["rope", "learned, exact gelu, own head"])
+def test_a_compiled_step_reads_its_matrices_and_of_few_texts_the_screen_of_the_head(shape: str, compiled: Path) -> None:
+    network = tiny_model(tiny_config(shape))
+    blocks = [layer.weight for layer in network.blocks.modules() if isinstance(layer, torch.nn.Linear)]
+    numbers, rows = sum(weight.numel() for weight in blocks), sum(len(weight) for weight in blocks)
+    few, many = (1, SCREENED_STORIES), (SCREENED_STORIES + 1, 16)
+    for precision, wanted in (
+        ("fp32", {few: 4 * numbers + 320 * (32 + 4), many: 4 * numbers + 320 * 32 * 4}),
+        ("int8", {few: numbers + 4 * rows + 320 * (32 + 4), many: numbers + 4 * rows + 320 * (32 + 4)}),
+    ):
+        step = CompiledStep.build(network, precision, 1, compiled)
+        for batches, count in wanted.items():
+            assert [step_bytes(step, batch) for batch in batches] == [count] * len(batches)
+        step.close()
+
+
+def test_each_step_has_its_precisions_and_some_are_measured_on_request() -> None:
+    plain, compiled = [("plain", "fp32"), ("plain", "bf16")], [("compiled", name) for name in ("fp32", "bf16", "int8")]
+    assert kinds((), ()) == plain + compiled
+    assert kinds(("compiled",), ()) == compiled and kinds(("compiled", "plain"), ()) == plain + compiled
+    assert kinds((), ("bf16",)) == [("plain", "bf16"), ("compiled", "bf16")]
+    assert kinds((), ("int8", "int4")) == [("compiled", "int8"), ("compiled", "int4")]
+    for steps, precisions, says in (
+        (("odd",), (), "--step knows plain and compiled, and not 'odd'."),
+        ((), ("odd",), "--precision knows fp32, bf16, int8 and int4, and not 'odd'."),
+        (("plain",), ("int8",), "The plain step has no precision int8; leave --step out."),
+    ):
+        with pytest.raises(UsageError, match=f"^{says}$"):
+            kinds(steps, precisions)
+
+
 def test_spread_is_median_least_and_greatest() -> None:
     assert spread([3.0, 1.0, 2.00004]) == {"median": 2.0, "min": 1.0, "max": 3.0}
 
@@ -78,12 +119,14 @@ def test_rows_are_compared_with_rows_of_the_same_width() -> None:
     rows = [
         {"program": program, "step": "plain", "precision": precision, "batch": batch, "decode_tokens_per_s": {"median": speed}}
         for program, precision, batch, speed in (
-            (OWN, "fp32", 1, 50.0), (OWN, "fp32", 4, 999.0), (OWN, "bf16", 1, 90.0), (OWN, "other", 1, 1.0),
+            (OWN, "fp32", 1, 50.0), (OWN, "fp32", 4, 999.0), (OWN, "bf16", 1, 90.0), (OWN, "other", 1, 1.0), (OWN, "int8", 1, 200.0),
             ("transformers", "float32", 1, 20.0), ("llama.cpp", "float16", 1, 60.0), ("llama.cpp", "q8_0", 1, 100.0),
         )
     ]  # fmt: skip
     found = [(one["precision"], one["program"], one["their_precision"], one["times"]) for one in ratios(rows)]
-    assert found == [("fp32", "transformers", "float32", 2.5), ("bf16", "llama.cpp", "float16", 1.5)]
+    assert found == [
+        ("fp32", "transformers", "float32", 2.5), ("bf16", "llama.cpp", "float16", 1.5), ("int8", "llama.cpp", "q8_0", 2.0),
+    ]  # fmt: skip
 
 
 def test_rows_to_train_on_are_packed_with_stories() -> None:
@@ -110,13 +153,13 @@ def test_a_measurement_has_a_process_of_its_own_that_does_not_stay(tiny_checkpoi
 def test_what_fails_is_one_sentence_and_the_process_serves_on(tiny_checkpoint: Path, environment: dict[str, str]) -> None:
     with Child(job("look", tiny_checkpoint, tokens=4), environment) as child:
         with pytest.raises(UsageError, match="There is no precision 'odd'"):
-            child.run(precision="odd")
+            child.run(step="plain", precision="odd")
         with pytest.raises(TinyTalesError, match=r"^The measurement met a fault: TypeError: .*wrong.*\.$"):
             child.run(wrong=True)
-        assert child.run(precision="fp32")["load_s"] > 0
+        assert child.run(step="plain", precision="fp32")["load_s"] > 0
         child._process.kill()
         with pytest.raises(TinyTalesError, match="ended"):
-            child.run(precision="fp32")
+            child.run(step="plain", precision="fp32")
 
 
 def test_a_checkpoint_that_cannot_be_opened_leaves_no_process(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -152,6 +195,68 @@ def test_a_contender_that_fails_is_left_out_and_told(tiny_checkpoint: Path, envi
     assert bench.failed[0]["kind"] == "UsageError"
 
 
+def test_the_compiled_step_is_measured_beside_the_plain_one(
+    tiny_checkpoint: Path, environment: dict[str, str], kernels: Path
+) -> None:
+    shown: list[str] = []
+    wanted = {"steps": ("plain", "compiled"), "precisions": ("fp32", "int8")}
+    settings = BenchSettings(tokens=4, repeats=1, batches=(1, 5), train=False, device="cpu", threads=1, **wanted)
+    bench = Bench(settings, environment, shown.append)
+    report = bench.measure(str(tiny_checkpoint), {}, "tiny")
+    assert report is not None and not bench.failed
+    assert [(row["step"], row["precision"], row["batch"]) for row in report["rows"]] == [
+        (step, precision, batch)
+        for step, precision in (("plain", "fp32"), ("compiled", "fp32"), ("compiled", "int8"))
+        for batch in (1, 5)
+    ]
+    for row in report["rows"]:
+        assert row["threads"] == 1 and row["load_s"]["median"] > 0 and row["decode_tokens_per_s"]["median"] > 0
+        assert row["floor_share"] > 0 and (row["prefill_tokens_per_s"] is None) == (row["batch"] == 5)
+    plain, _, compiled, several, int8, _ = (row["weight_bytes"] for row in report["rows"])
+    assert int8 < compiled < plain and compiled < several
+    assert "tiny: compiled int8, batch 5, run 1 of 1" in shown and "tiny: loading compiled int8, run 1 of 1" in shown
+
+
+HIDDEN = 'import sys\nsys.modules["numba"] = None\n'
+
+
+@pytest.mark.parametrize(("trouble", "asked"), [("not installed", True), ("nowhere to keep it", False)])
+def test_without_the_compiled_step_the_plain_one_is_measured_and_a_sentence_says_why(
+    tmp_path: Path, own_data_folder: Path, tiny_checkpoint: Path, environment: dict[str, str], trouble: str, asked: bool
+) -> None:
+    if trouble == "not installed":
+        (tmp_path / "sitecustomize.py").write_text(HIDDEN)
+        environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment.get('PYTHONPATH', '')}"
+        why = "The compiled step needs the package numba, which is not installed"
+    else:
+        own_data_folder.write_text("a file where a folder should be")
+        why = f"Compiled code cannot be kept in {own_data_folder / 'cache' / 'kernels'} (Not a directory)"
+    shown: list[str] = []
+    said: list[str] = []
+    refused: list[str] = []
+    wanted = {"steps": ("plain", "compiled") if asked else (), "precisions": ("fp32", "int8")}
+    settings = BenchSettings(tokens=4, repeats=1, batches=(1,), train=False, device="cpu", threads=1, **wanted)
+    bench = Bench(settings, environment, shown.append, said.append, refused.append)
+    for _ in range(2):
+        report = bench.measure(str(tiny_checkpoint), {}, "tiny")
+        assert report is not None and [(row["step"], row["precision"]) for row in report["rows"]] == [("plain", "fp32")]
+    told = refused if asked else said
+    assert len(told) == len(said + refused) == 2 and all(why in one for one in told)
+    assert [one["kind"] for one in bench.failed] == ["UsageError"] * (2 * asked)
+    if not asked:
+        assert set(said) == {f"tiny: {why}; only the plain step is measured."}
+    if trouble == "nowhere to keep it":
+        compiling = [at for at, words in enumerate(shown) if "compiling the step" in words]
+        loading = [at for at, words in enumerate(shown) if "loading fp32" in words]
+        assert len(compiling) == 1 and compiling[0] < loading[0]  # once, and before anything is measured
+
+
+def test_no_further_run_of_a_row_is_begun_when_its_time_is_over(tiny_checkpoint: Path, environment: dict[str, str]) -> None:
+    bench = Bench(BenchSettings(repeats=3, row_seconds=0.0), environment)
+    rows = bench._alternate([Contender(OWN, "plain", "fp32", writing(tiny_checkpoint))], (1, 2))
+    assert [(row["batch"], row["runs"]) for row in rows] == [(1, 1), (2, 1)]
+
+
 @pytest.mark.parametrize(
     ("program", "module", "precisions"),
     [("transformers", "transformers", ["float32", "bfloat16"]), ("llama.cpp", "llama_cpp", ["float32", "float16", "q8_0"])],
@@ -161,7 +266,8 @@ def test_other_programs_run_in_turns_with_this_one(
 ) -> None:
     pytest.importorskip(module)
     shown: list[str] = []
-    settings = BenchSettings(tokens=4, repeats=1, batches=(1,), train=False, against=(program,), device="cpu", threads=1)
+    limits = {"tokens": 4, "repeats": 1, "batches": (1,), "steps": ("plain",)}
+    settings = BenchSettings(train=False, against=(program,), device="cpu", threads=1, **limits)
     bench = Bench(settings, environment, shown.append)
     report = bench.measure(str(tiny_checkpoint), {}, "tiny")
     assert report is not None and not bench.failed and report["training"] is None

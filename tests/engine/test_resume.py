@@ -115,6 +115,46 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path, data: Path) -> None:
     assert status_of(folder)["state"] == "stopped" and not any((folder / "state").iterdir())
 
 
+DEAF_STEP = """
+import ctypes, pathlib, sys
+from engine.training.__main__ import main
+from engine.training.step import Learner
+
+def step(learner, number, *rest, usual=Learner.step):
+    if number == 10:
+        lock, library = ctypes.create_string_buffer(256), ctypes.CDLL(None)
+        pathlib.Path(sys.argv[1], "deaf").touch()
+        library.pthread_mutex_lock(lock)
+        library.pthread_mutex_lock(lock)
+    return usual(learner, number, *rest)
+
+Learner.step = step
+sys.exit(main())
+"""
+"""A trainer whose tenth step is one call of the C library that never ends."""
+
+
+def test_a_second_ctrl_c_leaves_in_the_midst_of_one_long_call(tmp_path: Path, data: Path, undisturbed: Path) -> None:
+    """Python hears of neither before the call ends; nothing is half-written, and the run goes on as if nothing had been."""
+    folder = tmp_path / "run"
+    launch.create(folder, settings_of(data))
+    process = subprocess.Popen([sys.executable, "-c", DEAF_STEP, str(folder)])
+    try:
+        until((folder / "deaf").exists)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None and status_of(folder)["state"] == "running"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert status_of(folder)["state"] == "stopped" and "Left at once" in status_of(folder)["message"]
+    assert train(folder) == "finished"
+    assert_equal(folder, undisturbed)
+
+
 def test_a_viewer_pauses_asks_for_things_and_stops(tmp_path: Path, data: Path) -> None:
     folder = tmp_path / "run"
     process = start_process(
