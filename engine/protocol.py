@@ -11,6 +11,8 @@ python -m engine.worker`). Knows no torch.
     Cancel(id)              takes effect within one token: the generation's Finished events say "cancelled"
     Status(id)              StatusReport
     Quit()                  the worker ends (as it does when its input closes)
+
+`StepChanged` comes by itself, never within a story: from the next one on, another step writes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
 from engine.settings import GenerationRequest, SamplingSettings, StopReason
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised by one whenever a message changes in a way that the other side would misread."""
 
 
@@ -45,12 +47,14 @@ class Load:
     device: str | None = None
     """A torch device such as `cpu` or `cuda`; None: the best one there is."""
     precision: str = "auto"
+    """`auto` with no step leaves both to the worker: plain float32 at first, then on the CPU what was measured to be the fastest."""
     threads: int | None = None
     """CPU threads; None: one for a small model, else torch's own choice."""
     choices: Choices | None = None
     """What a person wants to be otherwise than the checkpoint's files say."""
     step: str | None = None
-    """`plain`, the network itself, or `compiled`, compiled code on the CPU; None: plain, or as a shared engine holds the checkpoint."""
+    """`plain`, the network itself, or `compiled`, compiled code on the CPU; None: as the precision says, or as a shared engine holds
+    the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class CheckpointInfo:
     """What a person wanted to be otherwise than its files say."""
     step: str = "plain"
     """What writes after the prompt: `plain` or `compiled`."""
+    loss: float | None = None
+    """What the precision costs in bits per byte, relatively (0.001: a tenth of a percent); None for float32, or if never measured."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,13 @@ class Loaded:
     id: int
     checkpoint: CheckpointInfo
     seconds: float
+
+
+@dataclass(frozen=True)
+class StepChanged:
+    """The checkpoint that is held is written with by another step, or in another precision, from the next story on."""
+
+    checkpoint: CheckpointInfo
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,13 @@ class Started:
     """Seed of the first story; story i has seed + i."""
     prompt: str
     """The exact text that the model reads, the story prompt included."""
+    step: str = "plain"
+    """What writes these stories, from the first token to the last; as the three below."""
+    precision: str = "fp32"
+    threads: int | None = None
+    """CPU threads; None on another device."""
+    loss: float | None = None
+    """As `CheckpointInfo.loss`."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +231,11 @@ class Failed:
 
 
 Command = Load | Generate | Cancel | Status | Quit
-Event = Hello | Loading | Loaded | Started | Token | Finished | Done | StatusReport | Failed
+Event = Hello | Loading | Loaded | StepChanged | Started | Token | Finished | Done | StatusReport | Failed
 
 _COMMANDS: dict[str, type] = {cls.__name__: cls for cls in (Load, Generate, Cancel, Status, Quit)}
 _EVENTS: dict[str, type] = {
-    cls.__name__: cls for cls in (Hello, Loading, Loaded, Started, Token, Finished, Done, StatusReport, Failed)
+    cls.__name__: cls for cls in (Hello, Loading, Loaded, StepChanged, Started, Token, Finished, Done, StatusReport, Failed)
 }
 
 

@@ -14,14 +14,14 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO
 
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
+from engine.held import Held, Holder, write
 from engine.protocol import (
     PROTOCOL,
     Cancel,
-    CheckpointInfo,
     Command,
     Event,
     Failed,
@@ -33,65 +33,52 @@ from engine.protocol import (
     Quit,
     Status,
     StatusReport,
+    StepChanged,
     decode_command,
     encode,
 )
-from engine.settings import SAMPLING_PRESETS
 from engine.version import __version__
 
 if TYPE_CHECKING:
-    from engine.checkpoints.choices import Choices
-    from engine.checkpoints.native import Checkpoint
+    from engine.decode.background import Background
 
 
-class Holder:
-    """The checkpoint of one worker, or the one that several share; whoever works with it has `turn`."""
+class Shared:
+    """What the workers of one process have in common: the checkpoint, and what is made ready for it meanwhile."""
 
     def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self._asked: tuple[object, object] | None = None
-        """What is held, and on what and how."""
-        self._held: tuple[Any, CheckpointInfo] | None = None
-        self.info: CheckpointInfo | None = None
+        self.holder = Holder()
+        self.listeners: list[Callable[[Held], None]] = []
+        """Hear that another step writes with a checkpoint."""
+        self._background: Background | None = None
 
-    def load(self, command: Load) -> tuple[Any, CheckpointInfo]:
-        """The checkpoint that is asked for, read only where it is not the one that is held; the one before stays if it cannot be."""
-        from engine.checkpoints import load_checkpoint
-        from engine.devices import use_threads
+    def make_faster(self, held: Held) -> None:
+        """See to it that a checkpoint that was just loaded is soon written with by the fastest step; for whoever has the turn."""
+        if held.open:
+            from engine.decode.background import Background  # nothing of it is needed before a checkpoint is there
 
-        what = (command.source, command.choices, _stamp(command.source))
-        compiled = (command.step, command.threads if command.step == "compiled" else None)
-        how = (command.device, command.precision, *compiled)
-        as_it_is = how == (None, "auto", None, None)  # nothing was asked for, so what it was loaded for before is right
-        if self._held is None or self._asked is None or self._asked[0] != what or (not as_it_is and self._asked[1] != how):
-            checkpoint = load_checkpoint(
-                command.source,
-                device=command.device,
-                precision=command.precision,
-                choices=command.choices,
-                step=command.step or "plain",
-                threads=command.threads,
-            )
-            self._asked, self._held = (what, how), (checkpoint, info_of(checkpoint, command.choices or None))
-            self.info = self._held[1]
-        use_threads(command.threads, self._held[0].network.parameter_count())
-        return self._held
+            self._background = self._background or Background(self.holder, self._changed)
+            self._background.consider(held)
+
+    def _changed(self, held: Held) -> None:
+        for listener in list(self.listeners):
+            listener(held)
 
 
 class Worker:
     """Carries out commands one after the other; cancels and the end of the input are noticed in between."""
 
-    def __init__(self, commands: BinaryIO, events: BinaryIO, holder: Holder | None = None) -> None:
-        """With a `holder` that others share, the end of the input ends this worker and not the process."""
+    def __init__(self, commands: BinaryIO, events: BinaryIO, shared: Shared | None = None) -> None:
+        """With what others share, the end of the input ends this worker and not the process."""
         self._commands, self._events = commands, events
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._writing = threading.Lock()
-        self._holder = holder or Holder()
-        self._alone = holder is None
+        self._alone = shared is None
+        self._shared = shared or Shared()
+        self._holder = self._shared.holder
         self._gone = False
-        self._checkpoint = None
-        self._threads: int | None = None
+        self._held: Held | None = None
         self._generating: int | None = None
 
     def run(self) -> None:
@@ -100,8 +87,17 @@ class Worker:
         threading.Thread(target=self._read, daemon=True).start()
         if self._alone:
             self._import_torch()
-        while not isinstance(command := self._queue.get(), Quit):
-            self._carry_out(command)
+        self._shared.listeners.append(self._on_change)
+        try:
+            while not isinstance(command := self._queue.get(), Quit):
+                self._carry_out(command)
+        finally:
+            self._shared.listeners.remove(self._on_change)
+
+    def _on_change(self, held: Held) -> None:
+        if held is self._held:
+            with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+                self.send(StepChanged(held.info))
 
     @staticmethod
     def _import_torch() -> None:
@@ -157,22 +153,19 @@ class Worker:
     def _load(self, command: Load) -> None:
         begun = time.perf_counter()
         self.send(Loading(command.id, f"loading {command.source or 'the story model'}"))
-        with self._holder.turn:
-            self._checkpoint, info = self._holder.load(command)
-        self._threads = command.threads
+        with self._holder.working():
+            self._held = self._holder.load(command)
+            info = self._held.info
+            self._shared.make_faster(self._held)
         self.send(Loaded(command.id, info, round(time.perf_counter() - begun, 3)))
 
     def _generate(self, command: Generate) -> None:
-        from engine.devices import use_threads
-        from engine.generation import generate
-
-        if self._checkpoint is None:
+        if self._held is None:
             raise UsageError("No checkpoint is loaded yet.")
         self._generating = command.id
         try:
-            with self._holder.turn:
-                use_threads(self._threads, self._checkpoint.network.parameter_count())
-                for event in generate(self._checkpoint, command.request, lambda: self._is_cancelled(command.id), command.id):
+            with self._holder.working():
+                for event in write(self._held, command.request, lambda: self._is_cancelled(command.id), command.id):
                     self.send(event)
         finally:
             self._generating = None
@@ -180,39 +173,6 @@ class Worker:
 
     def _is_cancelled(self, number: int) -> bool:
         return self._gone or number in self._cancelled
-
-
-def info_of(checkpoint: Checkpoint, choices: Choices | None) -> CheckpointInfo:
-    """What a person wants to know of a checkpoint that was loaded."""
-    return CheckpointInfo(
-        name=checkpoint.name,
-        source=checkpoint.source,
-        family=checkpoint.family,
-        parameters=checkpoint.network.parameter_count(),
-        context=checkpoint.config.context,
-        tokenizer=checkpoint.tokenizer.name,
-        prompt_style=checkpoint.prompt_style.name,
-        device=checkpoint.device,
-        precision=checkpoint.precision,
-        sampling=checkpoint.sampling or SAMPLING_PRESETS["balanced"],
-        warnings=tuple(checkpoint.warnings),
-        path=str(checkpoint.path or ""),
-        choices=choices,
-        step="compiled" if checkpoint.compiled is not None else "plain",
-    )
-
-
-def _stamp(source: str | None) -> object:
-    """When the files of a checkpoint were last changed, so that one that was written anew is read anew."""
-    if source is None:
-        return None
-    found = []
-    with contextlib.suppress(OSError):
-        folder = Path(source)
-        for path in [folder, *sorted(folder.iterdir())] if folder.is_dir() else [folder]:
-            stat = path.stat()
-            found.append((path.name, stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
 
 
 def _kind(error: TinyTalesError) -> str:

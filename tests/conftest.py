@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on a network
 os.environ.setdefault("TINYTALES_DEBUG", "")
+os.environ["TINYTALES_NO_BACKGROUND"] = "1"  # what a worker makes ready by itself has tests of its own
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine import openmp
 from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
@@ -26,7 +27,7 @@ from tinytales_tui.fields import parse_features, parse_words
 from tinytales_tui.output import json_line, note, quiet
 from tinytales_tui.paths import reason, warm_socket
 from tinytales_tui.report import INTERRUPTED
-from tinytales_tui.story import StoryRecord, written_with
+from tinytales_tui.story import StoryRecord, step_words, written_with
 from tinytales_tui.text import safe_text
 
 if TYPE_CHECKING:
@@ -108,14 +109,16 @@ class _Here:
     """The engine in this process."""
 
     def __init__(self, load: Load) -> None:
-        from engine.worker import Holder
+        os.environ.update(openmp.turns(openmp.WRITING))  # before torch is imported
+        from engine.held import Holder
 
-        self._held, self.checkpoint = Holder().load(load)
+        self._held = Holder().load(load)
+        self.checkpoint = self._held.info
 
     def events(self, request: GenerationRequest, cancelled: Callable[[], bool]) -> Iterator[Event]:
-        from engine.generation import generate
+        from engine.held import write
 
-        return generate(self._held, request, cancelled=cancelled)
+        return write(self._held, request, cancelled)
 
 
 class _Warm:
@@ -208,6 +211,8 @@ class _Writer:
         self.streams = sys.stdout.isatty() and not (options.json_lines or options.output or options.tidy)
         self.written = 0
         self.kept: list[str] = []
+        self._how: dict[str, Any] = {}
+        """What of the engine belongs to the recipes of the stories under way."""
 
     def write(self, request: GenerationRequest, interrupt: Interrupt) -> None:
         """Generate the stories of a request and put each out in order, as soon as it and those before it are whole."""
@@ -219,6 +224,9 @@ class _Writer:
                 if self.streams:
                     self._begin(request)
                 self.say(f"seed: {event.seed}")
+                self._how = written_with(event)
+                if how := step_words(event):
+                    self.say(f"written with: {how}")
             elif isinstance(event, Token | Finished):
                 texts[event.story].append(event.text)
                 if self.streams and event.story == nearest:
@@ -266,7 +274,7 @@ class _Writer:
             features=request.features,
             sentence=request.sentence,
             choices=kept_choices(self.engine.checkpoint.choices),
-            **written_with(self.engine.checkpoint),
+            **self._how,
             ttft_s=end.ttft_s,
             tokens_per_s=end.tokens_per_s,
         )

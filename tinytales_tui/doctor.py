@@ -16,11 +16,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.version import __version__
 from tinytales_tui import paths, terminal
+from tinytales_tui.story import cost_words
 from tinytales_tui.text import safe_text
+
+if TYPE_CHECKING:
+    from engine.decode.remembered import Choice
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ def _hub_cache() -> Check:
 
 
 def _compiled_step() -> Check:
-    from engine.decode import library
+    from engine.checkpoints.load import default_folder
+    from engine.decode import library, remembered
     from engine.decode.choose import kernel_folder
     from engine.decode.compiled import available
 
@@ -130,7 +135,7 @@ def _compiled_step() -> Check:
     standing = next(place for place in (folder, *folder.parents) if place.exists())
     missing = [package for package in ("numba", "llvmlite") if importlib.util.find_spec(package) is None]
     if why and missing:
-        told = f"not installed ({' and '.join(missing)} missing): pip install 'tinytales-tui[fast]'"
+        told = f"not installed ({' and '.join(missing)} missing): pip install numba"
     elif why:
         told = f"cannot be used: {why}"
     elif ready:
@@ -141,8 +146,24 @@ def _compiled_step() -> Check:
     else:
         told = "will be compiled at first use (about ten seconds)"
     facts = {"usable": not why, "ready": ready, "folder": str(folder), "missing": missing, "why": why}
-    # What this machine chose by itself, or why it gave up, is one more sentence here and one more fact.
+    chosen = remembered.lookup(folder, remembered.Subject.of(default_folder()))
+    if chosen is not None:
+        told += f"; {_chosen(chosen)}"
+        facts["chosen"] = asdict(chosen)
     return Check("compiled step", None, told, facts)
+
+
+def _chosen(choice: Choice) -> str:
+    """What was found out about the story model on this machine, or why not."""
+    if choice.failed:
+        return f"given up for a day: {choice.reason}"
+    if not choice.speeds:
+        return choice.reason
+    name = f"{choice.step} {choice.precision}"
+    cost = "" if choice.precision == "fp32" else f", {cost_words(choice.losses.get(choice.precision))}"
+    plain = choice.speeds.get("plain fp32")
+    faster = f", {choice.speeds[name] / plain:.1f} times as fast as the network" if plain and name in choice.speeds else ""
+    return f"the story model is written with by {name}{cost}{faster}"
 
 
 def _story_model() -> Check:

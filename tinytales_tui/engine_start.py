@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine import openmp
 from engine.warm import place
 
 
@@ -28,7 +29,7 @@ def engine_environment() -> dict[str, str]:
     With `-P`, a folder that happens to be called `engine` there is not run; where the package is used from a source folder and not
     installed, that folder has to be named.
     """
-    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
+    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8") | openmp.turns(openmp.WRITING)
     spec = importlib.util.find_spec("engine")
     root = Path(spec.origin).parent.parent if spec and spec.origin else None
     if root and root.name not in ("site-packages", "dist-packages"):

@@ -27,7 +27,7 @@ class AppOptions:
     choices: Choices = field(default_factory=Choices)
     """What is to be otherwise than the checkpoint's files say."""
     step: str | None = None
-    """`plain` or `compiled`; None: plain, or as a waiting engine was started."""
+    """`plain` or `compiled`; None: as the precision says, or as a waiting engine was started."""
     warm: bool = True
     """Use an engine that was left running."""
     device: str | None = None

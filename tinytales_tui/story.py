@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from engine.errors import UsageError
-from engine.protocol import CheckpointInfo
+from engine.protocol import CheckpointInfo, Started
 from engine.settings import GenerationRequest, SamplingSettings
+from tinytales_tui.text import one_line
 
 _OF_A_PART = ("story", "tokens", "stop_reason", "seed", "checkpoint", "sampling", "ttft_s", "tokens_per_s")
 """What each part of a continued story has of its own."""
-_FIELDS = ("words", "features", "sentence", "choices", "step", "precision")
-"""What few stories have; left out of a record's JSON where it is empty."""
+_HOW = ("step", "precision", "threads", "precision_loss")
+"""The same, where it was not written in the usual way."""
+_FIELDS = ("words", "features", "sentence", "choices")
+"""What few stories have; left out of a record's JSON where it is empty, as `_HOW` is."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,13 @@ class StoryRecord:
     features: tuple[str, ...] = ()
     sentence: str = ""
     step: str = ""
-    """What drew the tokens: `plain` or `compiled`; with the precision only where it was not the plain step in float32."""
+    """What wrote it, from the first token to the last: `plain` or `compiled`; this and the three below only where it was not the
+    plain step in float32."""
     precision: str = ""
+    threads: int | None = None
+    """CPU threads."""
+    precision_loss: float | None = None
+    """What the precision costs this model in bits per byte, relatively, where it was measured."""
     choices: dict[str, Any] = field(default_factory=dict)
     """What was chosen about the checkpoint against its files (`Choices`), as plain JSON; mostly nothing."""
     before: StoryRecord | None = None
@@ -100,7 +108,7 @@ class StoryRecord:
         data = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in data.items()
-            if value or name not in _FIELDS
+            if value or name not in (*_FIELDS, *_HOW) or (name == "precision_loss" and value is not None)
         }
         if self.before is None:
             return data
@@ -111,7 +119,12 @@ class StoryRecord:
             "story": self.full_text[len(self.given) :],
             "tokens": sum(part.tokens for part in parts),
         }
-        return data | whole | {"parts": [{name: getattr(part, name) for name in _OF_A_PART} for part in parts]}
+        return data | whole | {"parts": [part._own() for part in parts]}
+
+    def _own(self) -> dict[str, Any]:
+        """What this part of a story has of its own."""
+        how = {name: getattr(self, name) for name in _HOW if getattr(self, name) not in ("", None)}
+        return {name: getattr(self, name) for name in _OF_A_PART} | how
 
     def parts(self) -> list[StoryRecord]:
         """The parts in the order they were written; one where the story was never continued."""
@@ -131,7 +144,7 @@ class StoryRecord:
         shared |= {name: tuple(data[name]) if isinstance(data[name], list) else data[name] for name in _FIELDS if name in data}
         record: Self | None = None
         for part in parts:
-            values = {name: part[name] for name in _OF_A_PART if name in part}
+            values = {name: part[name] for name in (*_OF_A_PART, *_HOW) if name in part}
             if record is not None:  # what goes on without an ending has no topic either: it is the text itself
                 shared |= {"opening": record.full_text, "prompt": data["prompt"] if shared["ending"] else ""}
             record = cls(**shared, **cls._checked(shared, values), before=record)
@@ -148,6 +161,9 @@ class StoryRecord:
         lists = isinstance(words, tuple) and isinstance(features, tuple)
         if not lists or not all(isinstance(text, str) for text in (*words, *features, shared.get("sentence", ""))):
             raise UsageError("This is not a story record: its words, features or sentence are of the wrong kind.")
+        kinds = {"step": str, "precision": str, "threads": int, "precision_loss": int | float}
+        if any(values.get(name) is not None and not isinstance(values[name], kind) for name, kind in kinds.items()):
+            raise UsageError("This is not a story record: its step, precision or threads are of the wrong kind.")
         return values
 
     def to_text(self) -> str:
@@ -166,10 +182,37 @@ class StoryRecord:
         )
 
 
-def written_with(checkpoint: CheckpointInfo) -> dict[str, Any]:
-    """What of the engine belongs to a story's recipe, beside its checkpoint: the step and the precision where they are not the usual."""
-    unusual = (checkpoint.step, checkpoint.precision) not in (("plain", "fp32"), ("plain", "float32"))
-    return {"step": checkpoint.step, "precision": checkpoint.precision} if unusual else {}
+def written_with(started: Started) -> dict[str, Any]:
+    """What of the engine belongs to a story's recipe, beside its checkpoint; nothing of it for the plain step in float32."""
+    if not _unusual(started):
+        return {"step": "", "precision": "", "threads": None, "precision_loss": None}
+    return {
+        "step": started.step,
+        "precision": started.precision,
+        "threads": started.threads,
+        "precision_loss": started.loss,
+    }
+
+
+def step_words(how: CheckpointInfo | Started, *, always: bool = False) -> str:
+    """`compiled, int8, +0.012 % loss`: what writes, in which precision, and what that costs; empty for the plain step in float32."""
+    if not _unusual(how):
+        return how.precision if always else ""
+    step = ["compiled"] if how.step == "compiled" else []
+    cost = [] if how.precision == "fp32" else [cost_words(how.loss)]
+    return one_line(", ".join((*step, how.precision, *cost)), 60)
+
+
+def cost_words(loss: float | None) -> str:
+    """`+0.012 % loss`: what a precision costs in bits per byte."""
+    if loss is None:
+        return "loss not measured"
+    percent = 100 * loss
+    return f"{percent:+.{3 if abs(percent) < 0.1 else 2 if abs(percent) < 10 else 0}f} % loss"
+
+
+def _unusual(how: CheckpointInfo | Started) -> bool:
+    return (how.step, how.precision) not in (("plain", "fp32"), ("plain", "float32"))
 
 
 def _escape(text: str) -> str:

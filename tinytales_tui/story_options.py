@@ -76,7 +76,7 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         "-s",
-        help="Start of the random draw: the same seed gives the same bytes. Left out: a new one, named on standard error.",
+        help="Start of the random draw: the same seed and step give the same bytes. Left out: a new one, named on standard error.",
         rich_help_panel=_SAMPLING,
     ),
 ]
@@ -122,8 +122,9 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        metavar="auto|fp32|bf16|int8",
-        help="Of the weights; int8 goes with --step compiled.",
+        metavar="auto|fp32|bf16|int8|int4",
+        help="Of the weights. auto: fp32, and in the app and a waiting engine soon what was measured to be fastest here, if it costs "
+        "less than 0.5 % in bits per byte. int8 and int4 (experimental) mean --step compiled.",
         rich_help_panel=_ENGINE,
     ),
 ]
@@ -145,8 +146,7 @@ Step = Annotated[
     typer.Option(
         "--step",
         metavar="plain|compiled",
-        help="What writes: the network itself, or compiled code on the CPU (faster; extra `fast`). Left out: plain, or as the "
-        "waiting engine was started.",
+        help="What writes: the network itself, or compiled code on the CPU (faster). Left out: as --precision says.",
         rich_help_panel=_ENGINE,
     ),
 ]

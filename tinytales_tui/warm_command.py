@@ -17,6 +17,7 @@ from engine.errors import TinyTalesError, UsageError
 from tinytales_tui import paths
 from tinytales_tui.figures import duration, size
 from tinytales_tui.output import json_line, note, put
+from tinytales_tui.story import step_words
 from tinytales_tui.text import one_line
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def start(
         connection.close()
     info = loaded.checkpoint
     note(
-        f"The engine is ready (process {connection.hello.pid}) with {one_line(info.name, 100)} on {info.device}, {info.precision}."
+        f"The engine is ready (process {connection.hello.pid}) with {one_line(info.name, 100)} on {info.device}, "
+        f"{step_words(info, always=True)}."
     )
     if json_object:
         known = {"pid": connection.hello.pid, "socket": str(path), "checkpoint": info.source, "load_s": loaded.seconds}
@@ -92,15 +94,16 @@ def status(json_object: _Json = False) -> None:
         "socket": str(path),
         "checkpoint": held.source if held else None,
         "device": held.device if held else None,
+        "step": held.step if held else None,
         "precision": held.precision if held else None,
+        "loss": held.loss if held else None,
         "memory_bytes": report.memory_bytes,
         "up_s": round(_age(connection.hello.pid), 1),
     }
     if json_object:
         put(json_line(known).rstrip("\n"))
     else:
-        step = ", compiled" if held and held.step == "compiled" else ""
-        name = f"{one_line(held.name, 100)} on {held.device}, {held.precision}{step}" if held else "no checkpoint yet"
+        name = f"{one_line(held.name, 100)} on {held.device}, {step_words(held, always=True)}" if held else "no checkpoint yet"
         up, memory = duration(_age(connection.hello.pid)), size(report.memory_bytes)
         put(f"running for {up} (process {connection.hello.pid}): {name}, {memory} of memory")
 

@@ -11,7 +11,7 @@ import torch
 from engine.checkpoints.choices import Choices, apply, load_tokenizer
 from engine.checkpoints.hub_names import hub_name
 from engine.checkpoints.native import Checkpoint, is_native, read_checkpoint
-from engine.decode.choose import COMPILED_PRECISIONS, check_step, compile_step
+from engine.decode.choose import ONLY_COMPILED, check_step, compile_step, step_for
 from engine.devices import choose_device
 from engine.errors import CheckpointError, UsageError
 
@@ -29,20 +29,21 @@ def load_checkpoint(
     device: str | None = None,
     precision: str = "auto",
     choices: Choices | None = None,
-    step: str = "plain",
+    step: str | None = None,
     threads: int | None = None,
 ) -> Checkpoint:
     """A checkpoint from a folder, a file or a Hub id (`None` or "default": the one in the package), ready to write.
 
     `choices` are what a person wants to be otherwise than it is found: prompt style, tokenizer, the tokens that end a story and the
     one before everything. `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. `step`
-    `compiled` writes with compiled code on the CPU, which also knows `int8`, and with so many `threads`. Raises
-    `CheckpointError` for what cannot be read, `NetworkError` where the Hub cannot be reached, `UsageError` for a device or precision
-    that does not exist.
+    `compiled` writes with compiled code on the CPU, with so many `threads`; it also knows `int8` and `int4`, and these two mean it
+    where no step is named. Raises `CheckpointError` for what cannot be read, `NetworkError` where the Hub cannot be reached,
+    `UsageError` for a device or precision that does not exist.
     """
+    step = step_for(step, precision)
     check_step(step, precision)
     if step == "plain" and precision not in PRECISIONS:
-        hint = "; int8 goes with --step compiled" if precision in COMPILED_PRECISIONS else ""
+        hint = f"; {precision} goes with --step compiled" if precision in ONLY_COMPILED else ""
         raise UsageError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}{hint}.")
     choices = choices or Choices()
     where = choose_device(device)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine import openmp
 from engine.errors import TinyTalesError, UsageError
 from engine.run_status import read_status
 from engine.runs import RunDirectory
@@ -99,15 +100,9 @@ def change_settings(folder: Path, changes: dict[str, Any]) -> None:
         run.write_config(config | {"settings": settings.to_json()})
 
 
-SPIN_COUNT = "10000"
-"""How long an OpenMP thread looks for work before it sleeps. GNU's own choice, 30 times as long, made small products beside another busy
-program six times slower and gains nothing on an idle machine (6,604 against 6,661 tokens/s, two threads)."""
-
-
 def _environment() -> dict[str, str]:
     """The environment of a trainer; OpenMP reads it when torch is first imported."""
-    spin = {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", SPIN_COUNT)}
-    return os.environ | spin | {"PYTHONUNBUFFERED": "1"}
+    return os.environ | openmp.turns(openmp.TRAINING) | {"PYTHONUNBUFFERED": "1"}
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

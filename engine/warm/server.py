@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from engine.warm import place
-from engine.worker import Holder, Worker
+from engine.worker import Shared, Worker
 
 IDLE_S = 600.0
 LISTEN_S = 1.0
@@ -31,7 +31,7 @@ class Server:
     def __init__(self, listener: socket.socket, idle_s: float) -> None:
         self._listener = listener
         self._idle_s = idle_s
-        self._holder = Holder()
+        self._shared = Shared()
         self._open = 0
         self._lock = threading.Lock()
         self._last = time.monotonic()
@@ -69,7 +69,7 @@ class Server:
                 stream.makefile("rb") as commands,
                 stream.makefile("wb", buffering=0) as events,
             ):
-                Worker(commands, _Whole(events), self._holder).run()  # type: ignore[arg-type]
+                Worker(commands, _Whole(events), self._shared).run()  # type: ignore[arg-type]
         finally:
             with self._lock:
                 self._open -= 1

@@ -125,6 +125,7 @@ def test_doctor_finds_this_installation_healthy() -> None:
         "terminal",
         "data folder",
         "Hub cache",
+        "compiled step",
         "story model",
     }
     assert checks["story model"]["facts"]["sentence"] and checks["torch"]["facts"]["cores"] >= 1

@@ -37,7 +37,7 @@ def test_code_that_lies_there_is_enough(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_how_to_install_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = looked(monkeypatch, "numba")
-    assert found.says == "not installed (numba missing): pip install 'tinytales-tui[fast]'"
+    assert found.says == "not installed (numba missing): pip install numba"
     assert not found.facts["usable"] and "numba" in found.facts["why"] and found.facts["missing"] == ["numba"]
 
 

@@ -61,7 +61,7 @@ def test_a_checkpoint_is_loaded_for_it(tmp_path: Path, compiled: Path, monkeypat
     folder = save_tiny(tmp_path / "tiny", "rope")
     loaded = load_checkpoint(folder, device="cpu", precision="int8", step="compiled", threads=1)
     assert loaded.compiled is not None and loaded.precision == "int8"
-    for wrong in ({"precision": "int8"}, {"step": "magic"}, {"step": "compiled", "precision": "int3"}):
+    for wrong in ({"precision": "int8", "step": "plain"}, {"step": "magic"}, {"step": "compiled", "precision": "int3"}):
         with pytest.raises(UsageError):
             load_checkpoint(folder, device="cpu", **wrong)  # type: ignore[arg-type]
 

@@ -91,7 +91,6 @@ class Desk:
             seed=request.sampling.seed,
             checkpoint=checkpoint.source if checkpoint else "",
             choices=kept_choices(checkpoint.choices if checkpoint else None),
-            **(written_with(checkpoint) if checkpoint else {}),
             sampling=request.sampling.to_json(),
             opening=request.opening,
             words=request.words,
@@ -171,7 +170,8 @@ class Desk:
         assert self.writing is not None
         self.writing.started = True
         entry = self.entries[self.writing.place]
-        record = dataclasses.replace(entry.record, seed=event.seed, sampling=entry.record.sampling | {"seed": event.seed})
+        sampling = entry.record.sampling | {"seed": event.seed}
+        record = dataclasses.replace(entry.record, seed=event.seed, sampling=sampling, **written_with(event))
         self._update(dataclasses.replace(entry, record=record, prompt_tokens=event.prompt_tokens, context=event.context))
         return True
 
@@ -216,8 +216,7 @@ class Desk:
         """A checkpoint was loaded: a story that was asked for before is written with it."""
         if self.writing is not None and not self.writing.started:
             entry = self.entries[self.writing.place]
-            made_by = {"choices": kept_choices(checkpoint.choices), "step": "", "precision": ""} | written_with(checkpoint)
-            record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, **made_by)
+            record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, choices=kept_choices(checkpoint.choices))
             self._update(dataclasses.replace(entry, record=record))
 
     def _mine(self, number: int) -> bool:

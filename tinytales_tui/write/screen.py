@@ -239,6 +239,8 @@ class WriteScreen(Screen[None]):
                 self.run_worker(self.app.engine.cancel(event.id))  # it was stopped before it began
             case protocol.Loaded():
                 self._on_checkpoint(event.checkpoint)
+            case protocol.StepChanged():
+                self.checkpoint = event.checkpoint
             case protocol.Failed():
                 self._trouble = event.message
                 if desk.writing is not None and event.id == desk.writing.id:

@@ -10,6 +10,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.protocol import CheckpointInfo
+from tinytales_tui.story import step_words
 from tinytales_tui.text import one_line
 from tinytales_tui.write.desk import Entry
 
@@ -37,9 +38,11 @@ def facts(checkpoint: CheckpointInfo | None, entry: Entry | None) -> list[Fact]:
     rate = f"{record.tokens_per_s:.0f}" if record and record.tokens_per_s else DASH
     first = f"{record.ttft_s:.2f} s" if record and record.ttft_s is not None else DASH
     left = entry.context_left if entry else None
+    how = step_words(checkpoint) if checkpoint else ""
     return [
         Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 2),
         Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 1),
+        *([Fact(how, 1)] if how else []),
         Fact(f"{tokens} token{'' if tokens == '1' else 's'}", 6),
         Fact(f"{rate} tok/s", 5),
         Fact(f"first {first}", 3),

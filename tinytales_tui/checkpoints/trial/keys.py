@@ -49,7 +49,9 @@ class TryingKeys:
 
     def _make_client(self: CheckpointsScreen, deliver: Deliver, load: protocol.Load) -> EngineClient:
         options = self.app.options
-        load = dataclasses.replace(load, device=options.device, precision=options.precision, threads=options.threads)
+        # One kind of step for both that are compared, however long the engine has been there.
+        step = options.step or ("plain" if options.precision == "auto" else None)
+        load = dataclasses.replace(load, device=options.device, precision=options.precision, threads=options.threads, step=step)
         return EngineClient(
             deliver, load, command=options.worker_command, log=paths.worker_log(), interval=self.app.engine.interval
         )

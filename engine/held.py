@@ -1,0 +1,163 @@
+"""The checkpoint that a worker holds, alone or together with others, and the stories that are written with it.
+
+What writes with it may be exchanged for a faster step between two stories (`engine.decode.background`), never within one: whoever
+begins a story has the holder's turn, looks at what is held then, and tells it in `Started`. Knows no torch until something is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.protocol import CheckpointInfo, Event, Load, Started
+from engine.settings import SAMPLING_PRESETS, GenerationRequest
+
+if TYPE_CHECKING:
+    from engine.checkpoints.choices import Choices
+    from engine.checkpoints.native import Checkpoint
+
+
+@dataclass
+class Held:
+    """One checkpoint as it was asked for. `checkpoint` and `info` change only in the holder's turn."""
+
+    checkpoint: Checkpoint
+    info: CheckpointInfo
+    threads: int | None
+    """CPU threads that were asked for."""
+    open: bool
+    """Neither step nor precision was asked for, and it is on the CPU: what writes may be exchanged."""
+    taken_up: bool = False
+    """Somebody sees to that already."""
+    stories: int = 0
+    """Requests that were carried out."""
+
+    def exchange(self, checkpoint: Checkpoint) -> None:
+        """Write with this from now on."""
+        self.checkpoint, self.info = checkpoint, info_of(checkpoint, self.info.choices)
+
+
+class Holder:
+    """The checkpoint of one worker, or the one that several share; whoever works with it has `turn`."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.held: Held | None = None
+        self._asked: tuple[object, object] | None = None
+        """What is held, and on what and how."""
+        self._at_work = 0
+        """Loads and stories that are under way or wait for their turn."""
+        self._last = time.monotonic()
+        self._counting = threading.Lock()
+
+    @property
+    def info(self) -> CheckpointInfo | None:
+        return self.held.info if self.held else None
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since anybody wanted anything; 0 while somebody does."""
+        with self._counting:
+            return 0.0 if self._at_work else time.monotonic() - self._last
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Have the turn; other parts of the program see that there is work."""
+        with self._counting:
+            self._at_work += 1
+        try:
+            with self.turn:
+                yield
+        finally:
+            with self._counting:
+                self._at_work -= 1
+                self._last = time.monotonic()
+
+    def load(self, command: Load) -> Held:
+        """The checkpoint that is asked for, read only where it is not the one that is held; the one before stays if it cannot be."""
+        from engine.checkpoints import load_checkpoint
+
+        what = (command.source, command.choices, _stamp(command.source))
+        how = (command.device, command.precision, command.step, command.threads)
+        as_it_is = how == (None, "auto", None, None)  # nothing was asked for, so what it was loaded for before is right
+        if self.held is None or self._asked is None or self._asked[0] != what or (not as_it_is and self._asked[1] != how):
+            checkpoint = load_checkpoint(
+                command.source,
+                device=command.device,
+                precision=command.precision,
+                choices=command.choices,
+                step=command.step,
+                threads=command.threads,
+            )
+            is_open = (command.precision, command.step, checkpoint.device) == ("auto", None, "cpu")
+            info = info_of(checkpoint, command.choices or None)
+            self._asked, self.held = (what, how), Held(checkpoint, info, command.threads, is_open)
+        return self.held
+
+
+def write(held: Held, request: GenerationRequest, cancelled: Callable[[], bool] = lambda: False, id: int = 0) -> Iterator[Event]:
+    """The events of `engine.generate`, with what writes in `Started`; for whoever has the holder's turn until the last of them."""
+    from engine.devices import use_threads
+    from engine.generation import generate
+
+    checkpoint, info = held.checkpoint, held.info
+    compiled = checkpoint.compiled
+    threads = use_threads(compiled.shape.threads if compiled else held.threads, checkpoint.network.parameter_count())
+    how = {"step": info.step, "precision": info.precision, "loss": info.loss}
+    for event in generate(checkpoint, request, cancelled, id):
+        if isinstance(event, Started):
+            event = dataclasses.replace(event, **how, threads=threads if checkpoint.device == "cpu" else None)  # type: ignore[arg-type]
+        yield event
+    held.stories += 1
+
+
+def info_of(checkpoint: Checkpoint, choices: Choices | None) -> CheckpointInfo:
+    """What a person wants to know of a checkpoint that was loaded."""
+    return CheckpointInfo(
+        name=checkpoint.name,
+        source=checkpoint.source,
+        family=checkpoint.family,
+        parameters=checkpoint.network.parameter_count(),
+        context=checkpoint.config.context,
+        tokenizer=checkpoint.tokenizer.name,
+        prompt_style=checkpoint.prompt_style.name,
+        device=checkpoint.device,
+        precision=checkpoint.precision,
+        sampling=checkpoint.sampling or SAMPLING_PRESETS["balanced"],
+        warnings=tuple(checkpoint.warnings),
+        path=str(checkpoint.path or ""),
+        choices=choices,
+        step="compiled" if checkpoint.compiled is not None else "plain",
+        loss=_loss(checkpoint, choices),
+    )
+
+
+def _loss(checkpoint: Checkpoint, choices: Choices | None) -> float | None:
+    """What its precision was measured to cost it, if that was measured."""
+    if checkpoint.compiled is None or checkpoint.precision == "fp32" or checkpoint.path is None:
+        return None
+    from engine.decode import remembered
+    from engine.decode.choose import kernel_folder
+
+    with contextlib.suppress(OSError):
+        return remembered.loss_of(kernel_folder(), remembered.Subject.of(checkpoint.path, choices), checkpoint.precision)
+    return None
+
+
+def _stamp(source: str | None) -> object:
+    """When the files of a checkpoint were last changed, so that one that was written anew is read anew."""
+    if source is None:
+        return None
+    found = []
+    with contextlib.suppress(OSError):
+        folder = Path(source)
+        for path in [folder, *sorted(folder.iterdir())] if folder.is_dir() else [folder]:
+            stat = path.stat()
+            found.append((path.name, stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
