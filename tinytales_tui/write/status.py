@@ -40,12 +40,12 @@ def facts(checkpoint: CheckpointInfo | None, entry: Entry | None) -> list[Fact]:
     left = entry.context_left if entry else None
     how = step_words(checkpoint) if checkpoint else ""
     return [
-        Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 2),
-        Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 1),
-        *([Fact(how, 1)] if how else []),
+        Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 3),
+        Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 0),
+        *([Fact(how, 2)] if how else []),
         Fact(f"{tokens} token{'' if tokens == '1' else 's'}", 6),
         Fact(f"{rate} tok/s", 5),
-        Fact(f"first {first}", 3),
+        Fact(f"first {first}", 1),
         Fact(f"context left {DASH if left is None else left}", 4),
     ]
 
