@@ -2,9 +2,13 @@
 
 Learned positions end at the context; who generates must start again with fewer tokens (`full` says when). Rotary positions go on:
 the cache is then a ring that holds the newest `capacity` tokens, and each new token overwrites the oldest.
+
+`KeyValueCache` counts its tokens on the host, `StaticCache` on the device: every step with it is the same work at the same addresses.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -65,3 +69,63 @@ class KeyValueCache:
         """Keep these rows of the batch, in this order; a row may be named several times."""
         self.keys = self.keys[:, rows].contiguous()
         self.values = self.values[:, rows].contiguous()
+
+
+class StaticCache:
+    """A cache for steps of one token that are recorded once and repeated: its position is a number on the device.
+
+    Attention goes over all slots, with a mask. The position may be put back: what stands beyond it is not seen and is overwritten, as
+    long as there are slots for the context and for what stands beyond.
+    """
+
+    def __init__(self, config: ModelConfig, batch: int, slots: int, last: int, device: torch.device, dtype: torch.dtype) -> None:
+        """Slots for `batch` texts of equal length; `last` is the last position that a token may have."""
+        self.length = last
+        self.position = torch.zeros(1, 1, device=device, dtype=torch.int64)
+        """Of the token that is taken up next."""
+        shape = (config.layers, batch, config.key_value_heads, slots, config.dim_per_head)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self._slots = torch.arange(slots, device=device)[None]
+        self._seen = torch.zeros(1, slots, device=device, dtype=dtype)
+        self._slot = self.position[0]
+        self._masks: dict[int | None, Tensor] = {}
+
+    def begin(self) -> Tensor:
+        """Before every step: the position of the new token of all texts, (1, 1), never beyond the last one."""
+        self._slot, self._masks = (self.position % self._slots.shape[1])[0], {}
+        return self.position.clamp(max=self.length)
+
+    def update(self, layer: int, k_BKTD: Tensor, v_BKTD: Tensor, window: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Store the key and value of one new token a text (T = 1) for the first B texts; return all slots of theirs, and a mask (1, S).
+
+        The mask is added to what attention finds: 0 for a slot that is seen, -∞ for one that is not.
+        """
+        keys, values = self.keys[layer, : len(k_BKTD)], self.values[layer, : len(v_BKTD)]
+        keys.index_copy_(2, self._slot, k_BKTD)
+        values.index_copy_(2, self._slot, v_BKTD)
+        if window not in self._masks:  # once a step, for all layers
+            key = (
+                self.position - (self.position - self._slots) % self._slots.shape[1]
+            )  # the position whose key stands in each slot
+            hidden = key < 0 if window is None else (key < 0) | (key <= self.position - window)
+            self._masks[window] = self._seen.masked_fill(hidden, -math.inf)
+        return keys, values, self._masks[window]
+
+    def advance(self, new: int) -> None:
+        """Count `new` tokens as taken up, after every layer has stored them."""
+        self.position += new
+
+    def take(self, cache: KeyValueCache) -> None:
+        """Begin with what was read into a cache that has not rolled over: its texts, or its one text for all."""
+        for mine, given in ((self.keys, cache.keys), (self.values, cache.values)):
+            mine.zero_()  # a NaN that was left there would come through the mask
+            rows = mine.shape[1] if given.shape[1] == 1 else given.shape[1]
+            mine[:, :rows, :, : cache.length] = given[:, :, :, : cache.length]
+        self.position.fill_(cache.length)
+
+    def select(self, rows: Tensor) -> None:
+        """Copy these texts to the first places, in this order."""
+        for mine in (self.keys, self.values):
+            for layer in mine:  # one after the other: less memory beside them
+                layer[: len(rows)] = layer[rows]

@@ -65,7 +65,7 @@ def _write(
     if cancelled():
         yield from (story.finish("cancelled") for story in stories)
         return
-    steps = stepping(checkpoint, len(ids) + stories[0].settings.max_tokens, len(stories), stories[0].settings)
+    steps = stepping(checkpoint, len(ids) + stories[0].settings.max_tokens, stories, stories[0].settings)
     outlooks = steps.read([ids])
     texts = [list(ids) for _ in stories]
     while True:
@@ -109,6 +109,8 @@ class _Story:
         self.ends = (checkpoint.tokenizer.end_id, *checkpoint.end_ids)
         self.generator = torch.Generator().manual_seed(seed)
         self.ids = checkpoint.tokenizer.encode(given)  # what penalties look at: the story's own text, not the story prompt
+        self.used_V = torch.zeros(checkpoint.config.vocab_size, dtype=torch.bool)
+        self.used_V[self.ids] = True
         self.tail = given.encode("utf-8", "replace")[-TAIL_BYTES:]
         self.drawn = 0
         self._picked = picked_out(settings)
@@ -130,6 +132,7 @@ class _Story:
             yield self.finish("end of text")
             return
         self.ids.append(token)
+        self.used_V[token] = True
         data = self.tokenizer.token_bytes(token)
         self.tail = (self.tail + data)[-TAIL_BYTES:]
         characters = self.characters.feed(data)
@@ -161,13 +164,17 @@ class _Story:
         )
 
     def _draw(self, outlook: Outlook) -> int:
-        """Penalties and bans, the first part of the order, and then the draw."""
+        """Penalties and bans, the first part of the order, and then the draw; or what the step has drawn by the same rules."""
         settings = self.settings
+        if outlook.drawn is not None:
+            if settings.temperature > 0.0:
+                sampling.next_point(self.generator)  # it was drawn with this one
+            return outlook.drawn
         banned = sampling.repeating_tokens(self.ids, int(settings.no_repeat_ngram)) + self.bans.tokens(self.tail)
         if self.drawn < settings.min_tokens:
             banned.extend(self.ends)
         if picked := self._picked and outlook.likeliest(self._picked):
-            token = sampling.draw_from_likeliest(*picked, banned, settings, self.generator)
+            token = sampling.draw_from_likeliest(*picked, self.used_V, banned, settings, self.generator)
             if token is not None:
                 return token
         logits_V = sampling.penalise_repetition(outlook.logits(), self.ids, settings.repetition_penalty)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from engine.settings import ModelConfig
 
 if TYPE_CHECKING:
-    from engine.cache import KeyValueCache
+    from engine.cache import KeyValueCache, StaticCache
 
 
 class Decoder(nn.Module):
@@ -67,14 +67,15 @@ class Decoder(nn.Module):
     def hidden(
         self,
         ids_BT: Tensor,
-        cache: KeyValueCache | None = None,
+        cache: KeyValueCache | StaticCache | None = None,
         mask: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
         """The normalised residual stream, (B, T, C), that the head reads.
 
         For rows packed with several stories, `positions` (B, T) are those within each story and `mask` (B, 1, T, T) says which
-        earlier ones each position sees. Neither goes together with a cache.
+        earlier ones each position sees; neither goes together with a `KeyValueCache`. A `StaticCache` needs the positions that its
+        `begin` gave.
         """
         start, new = (cache.length if cache else 0), ids_BT.shape[1]
         x_BTC = self.embedding(ids_BT)
@@ -85,6 +86,8 @@ class Decoder(nn.Module):
             x_BTC = x_BTC + at
         x_BTC = self.dropout(x_BTC)
         rotation = self.rotary.slice(start, new, x_BTC.device, positions) if self.rotary else None
+        if rotation and cache:
+            rotation = rotation[0].to(x_BTC.dtype), rotation[1].to(x_BTC.dtype)  # once for all layers
         for layer, block in enumerate(self.blocks):
             x_BTC = block(x_BTC, rotation, cache, layer, mask)
         if cache:
@@ -110,7 +113,12 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x_BTC: Tensor, rotation: Rotation | None, cache: KeyValueCache | None, layer: int, mask: Tensor | None = None
+        self,
+        x_BTC: Tensor,
+        rotation: Rotation | None,
+        cache: KeyValueCache | StaticCache | None,
+        layer: int,
+        mask: Tensor | None = None,
     ) -> Tensor:
         x_BTC = x_BTC + self.dropout(self.attention(self.attention_norm(x_BTC), rotation, cache, layer, mask))
         return x_BTC + self.dropout(self.mlp(self.mlp_norm(x_BTC)))
@@ -130,7 +138,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(self.heads * self.dim, config.width, bias=config.attention_out_bias)
 
     def forward(
-        self, x_BTC: Tensor, rotation: Rotation | None, cache: KeyValueCache | None, layer: int, mask: Tensor | None = None
+        self,
+        x_BTC: Tensor,
+        rotation: Rotation | None,
+        cache: KeyValueCache | StaticCache | None,
+        layer: int,
+        mask: Tensor | None = None,
     ) -> Tensor:
         batch, new, _ = x_BTC.shape
         qkv = self.qkv(x_BTC).view(batch, new, self.heads + 2 * self.kv_heads, self.dim).transpose(1, 2)

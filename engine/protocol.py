@@ -53,8 +53,8 @@ class Load:
     choices: Choices | None = None
     """What a person wants to be otherwise than the checkpoint's files say."""
     step: str | None = None
-    """`plain`, the network itself, or `compiled`, compiled code on the CPU; None: as the precision says, or as a shared engine holds
-    the checkpoint."""
+    """`plain`, the network itself, or `compiled`, compiled code or a CUDA graph; None: as the precision says, or as a shared engine
+    holds the checkpoint."""
 
 
 @dataclass(frozen=True)

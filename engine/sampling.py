@@ -77,14 +77,23 @@ def draw(logits_V: Tensor, settings: SamplingSettings, generator: torch.Generato
 
 
 def draw_from_likeliest(
-    values: Tensor, ids: Tensor, banned: Sequence[int], settings: SamplingSettings, generator: torch.Generator
+    values: Tensor, ids: Tensor, used_V: Tensor, banned: Sequence[int], settings: SamplingSettings, generator: torch.Generator
 ) -> int | None:
-    """`draw` from the largest logits alone, (N,) with their tokens, largest first; None where too few of them are not banned."""
+    """Penalise, ban and draw from the largest logits alone, (N,) with their tokens, largest first; None where they are too few.
+
+    `used_V` (vocab,) says which tokens are penalised, by a penalty of at least 1: no token outside of the list can then come above its
+    last one, and while k of the list stay there, all is as with the whole vocabulary.
+    """
+    least, penalty = values[-1], settings.repetition_penalty
+    if penalty != 1.0:
+        values = torch.where(used_V[ids], torch.where(values < 0, values * penalty, values / penalty), values)
+        values, order = values.sort(descending=True, stable=True)
+        ids = ids[order]
     if banned:
         allowed = torch.isin(ids, torch.tensor(list(banned), device=ids.device), invert=True)
         values, ids = values[allowed], ids[allowed]
     k = 1 if settings.temperature == 0.0 else int(settings.top_k)
-    if len(ids) < k:
+    if len(ids) < k or values[k - 1] < least:
         return None
     if settings.temperature == 0.0:
         return int(ids[0])
@@ -92,10 +101,41 @@ def draw_from_likeliest(
 
 
 def _drawn(probabilities: Tensor, ids: Tensor, generator: torch.Generator) -> int:
-    point = torch.rand((), generator=generator, dtype=torch.float64)
+    point = next_point(generator)
     sums = probabilities.to("cpu", torch.float64).cumsum(-1)
     at = int(torch.searchsorted(sums, point * sums[-1], right=True))
     return int(ids[min(at, len(ids) - 1)])
+
+
+def next_point(generator: torch.Generator) -> Tensor:
+    """The number in [0, 1), float64, that decides a draw; one is taken from the story's generator for each token."""
+    return torch.rand((), generator=generator, dtype=torch.float64)
+
+
+def points_ahead(generator: torch.Generator, count: int) -> Tensor:
+    """The next points (count,), float64, without taking them."""
+    state = generator.get_state()
+    points = torch.rand(count, generator=generator, dtype=torch.float64)
+    generator.set_state(state)
+    return points
+
+
+def draw_rows(values_BK: Tensor, ids_BK: Tensor, points_B: Tensor, temperature: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
+    """`draw` for several rows at once, from their K = top-k largest logits, largest first: tokens (B,).
+
+    The same order and sums as `cut`, but all on the tensors' device and without a look at any number: the settings are tensors of no
+    dimension, a top-p of 1 is ∞, and what `cut` leaves out keeps its place with a probability of 0.
+    """
+    probabilities = (values_BK / temperature).softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    reached = (before < top_p).sum(-1, keepdim=True).clamp(min=1)
+    kept = torch.arange(ids_BK.shape[1], device=ids_BK.device) < reached
+    kept &= (probabilities >= min_p * probabilities[:, :1]) & (probabilities > 0)
+    probabilities = probabilities * kept
+    sums = (probabilities / probabilities.sum(-1, keepdim=True)).to(torch.float64).cumsum(-1)
+    at = (sums <= points_B[:, None] * sums[:, -1:]).sum(-1, keepdim=True)
+    at = torch.minimum(at, kept.sum(-1, keepdim=True) - 1).clamp(min=0)  # a row of NaN must not lead out of the list
+    return ids_BK.gather(-1, at)[:, 0]
 
 
 def log_probability(logits_V: Tensor, token: int) -> float:

@@ -146,7 +146,7 @@ Step = Annotated[
     typer.Option(
         "--step",
         metavar="plain|compiled",
-        help="What writes: the network itself, or compiled code on the CPU (faster). Left out: as --precision says.",
+        help="What writes: the network itself, or compiled code (faster; with CUDA a graph). Left out: as --precision says.",
         rich_help_panel=_ENGINE,
     ),
 ]

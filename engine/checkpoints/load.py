@@ -36,7 +36,7 @@ def load_checkpoint(
 
     `choices` are what a person wants to be otherwise than it is found: prompt style, tokenizer, the tokens that end a story and the
     one before everything. `precision` is `auto`, `fp32` or `bf16`; auto is fp32, the precision that changes nothing. `step`
-    `compiled` writes with compiled code on the CPU, with so many `threads`; it also knows `int8` and `int4`, and these two mean it
+    `compiled` writes with compiled code, on the CPU with so many `threads`; there it also knows `int8` and `int4`, and these two mean it
     where no step is named. Raises `CheckpointError` for what cannot be read, `NetworkError` where the Hub cannot be reached,
     `UsageError` for a device or precision that does not exist.
     """

@@ -42,6 +42,7 @@ from engine.tokenizer import GPT2Tokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from engine.decode.compiled import CompiledStep
+    from engine.decode.graphs import GraphedStep
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Checkpoint:
     """The folder or the file that was opened."""
     stored_as: str = ""
     """Kind of number of our own file (`float32`, `float16`, `bfloat16`, `int8`); empty for another program's. The network is float32."""
-    compiled: CompiledStep | None = None
+    compiled: CompiledStep | GraphedStep | None = None
     """What writes in place of the network, where that was asked for; prompts are read by the network."""
 
     @property

@@ -1,4 +1,4 @@
-"""Decoding on the CPU by one compiled call a token.
+"""Decoding by one compiled call a token: on the CPU by machine code of our own, with CUDA by graphs (`static`, `graphs`).
 
 `compiled.CompiledStep` is what the rest of the program uses. `packing` and `room` lay out weights and memory (`tables` names places),
 `kernels` is the step itself, put together from `tiles` (vector instructions), `products`, `attention`, `likeliest` and `arithmetic`;

@@ -1,4 +1,5 @@
-"""One story's steps behind one face: the plain network with its cache, or the compiled step. One kind writes a story from end to end.
+"""One story's steps behind one face: the plain network with its cache, or the compiled step of a CPU or of a GPU (`graphs`). One kind
+writes a story from end to end.
 
 Rows that pad the vocabulary are left out of the logits.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -23,10 +25,16 @@ if TYPE_CHECKING:
 
 SPARE = 32
 """Tokens that are picked out beyond the top-k, as some of them may be banned."""
+PENALISED = 100
+"""The same where what was used before is penalised and falls back."""
 
 
 class Outlook(Protocol):
     """What is known of the next token of one text, until the next step."""
+
+    @property
+    def drawn(self) -> int | None:
+        """The token, where the step has drawn it: by the settings and the story's next point (`sampling.next_point`)."""
 
     def logits(self) -> Tensor:
         """(vocab,) float32, of every token."""
@@ -55,11 +63,29 @@ class Stepping(Protocol):
         """Take up one token a text; what may follow."""
 
 
-def stepping(checkpoint: Checkpoint, capacity: int, texts: int, settings: SamplingSettings) -> Stepping:
-    """The steps that a checkpoint was loaded for, with room for `capacity` tokens of each of so many texts."""
-    if checkpoint.compiled is not None:
-        return CompiledStepping(checkpoint.compiled, capacity, texts, settings)
-    return PlainStepping(checkpoint, capacity, texts)
+class Story(Protocol):
+    """What a step that draws has to know of the story whose text it writes on. All stories of a batch have drawn equally many tokens."""
+
+    generator: torch.Generator
+    """That one point a token is taken from; the step only looks at those to come."""
+    ids: list[int]
+    """What a repetition penalty looks at."""
+    ends: tuple[int, ...]
+    """Tokens that may not be drawn before the least length."""
+    drawn: int
+    """Tokens drawn so far."""
+
+
+def stepping(checkpoint: Checkpoint, capacity: int, stories: Sequence[Story], settings: SamplingSettings) -> Stepping:
+    """The steps that a checkpoint was loaded for, with room for `capacity` tokens of each of these stories."""
+    step = checkpoint.compiled
+    if step is None:
+        return PlainStepping(checkpoint, capacity, len(stories))
+    from engine.decode.graphs import GraphedStep, GraphStepping
+
+    if isinstance(step, GraphedStep):
+        return GraphStepping(step, capacity, stories, settings)
+    return CompiledStepping(step, capacity, len(stories), settings)
 
 
 class PlainStepping:
@@ -103,6 +129,8 @@ class PlainStepping:
 class WholeOutlook:
     """All logits, from the network itself."""
 
+    drawn = None
+
     def __init__(self, logits_V: Tensor) -> None:
         self._logits_V = logits_V
 
@@ -144,10 +172,11 @@ class CompiledStepping:
 
 def picked_out(settings: SamplingSettings) -> int:
     """How many of the likeliest tokens the draw needs: none where it looks at all logits."""
-    if settings.repetition_penalty != 1.0:
+    if settings.repetition_penalty < 1.0:  # tokens from anywhere may come to the front
         return 0
     wanted = 1 if settings.temperature == 0.0 else int(settings.top_k)
-    return min(wanted + SPARE, MOST) if 0 < wanted <= MOST else 0
+    spare = SPARE if settings.repetition_penalty == 1.0 else PENALISED
+    return min(wanted + spare, MOST) if 0 < wanted <= MOST else 0
 
 
 class Found:
@@ -166,6 +195,8 @@ class Found:
 class PickedOutlook:
     """One text's part of `Found`."""
 
+    drawn = None
+
     def __init__(self, found: Found, row: int) -> None:
         self._found, self._row = found, row
 
@@ -181,3 +212,45 @@ class PickedOutlook:
     def log_probability(self, token: int) -> float:
         result, row = self._found.result, self._row
         return float(result.logits[row, token] - result.highest[row] - math.log(result.total[row]))
+
+
+@dataclass(frozen=True)
+class DrawnOutlook:
+    """One text's next token, drawn by the device."""
+
+    drawn: int
+    log: float
+    """Natural logarithm of its probability."""
+
+    def logits(self) -> Tensor:
+        raise ValueError("the token is drawn: the logits are gone")
+
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor] | None:
+        return None
+
+    def log_probability(self, token: int) -> float:
+        if token != self.drawn:
+            raise ValueError("only the token that was drawn has its probability told")
+        return self.log
+
+
+class LookedOutlook:
+    """One text's logits on the device, with the likeliest ones read back."""
+
+    drawn = None
+
+    def __init__(self, logits_V: Tensor, told: Tensor) -> None:
+        self._logits_V = logits_V
+        count = len(told) // 2
+        self._logsumexp, self._values, self._ids = told[0], told[1 : 1 + count].float(), told[1 + count :].long()
+
+    def logits(self) -> Tensor:
+        return self._logits_V
+
+    def likeliest(self, count: int) -> tuple[Tensor, Tensor] | None:
+        return None if count > len(self._ids) else (self._values[:count], self._ids[:count])
+
+    def log_probability(self, token: int) -> float:
+        at = (self._ids == token).nonzero()
+        logit = self._values[at[0, 0]] if len(at) else self._logits_V[token].cpu()
+        return float(logit - self._logsumexp.float())

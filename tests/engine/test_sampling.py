@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from engine.errors import UsageError
-from engine.sampling import ban, candidates, draw, log_probability, penalise_repetition, repeating_tokens
+from engine.sampling import (
+    ban,
+    candidates,
+    draw,
+    draw_from_likeliest,
+    log_probability,
+    penalise_repetition,
+    repeating_tokens,
+)
 from engine.settings import SAMPLING_PRESETS, SamplingSettings
 
 
@@ -123,3 +131,25 @@ def test_presets_are_those_of_the_field() -> None:
         for name, values in SAMPLING_PRESETS.items()
     }
     assert told == {"balanced": (0.8, 50, 0.95, 1.2), "conservative": (0.7, 40, 0.9, 1.3), "creative": (0.9, 60, 0.95, 1.1)}
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.15, 2.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_draw_from_the_likeliest_is_the_draw_from_all(penalty: float, temperature: float) -> None:
+    """Wherever it draws at all; and it says so where penalties and bans leave too few of the list."""
+    settings = SamplingSettings(temperature=temperature, top_k=20, top_p=0.9, repetition_penalty=penalty)
+    drawn = refused = 0
+    for seed in range(60):
+        random = torch.Generator().manual_seed(seed)
+        logits = torch.randn(500, generator=random) * (0.5 + seed % 5)
+        used = torch.rand(500, generator=random) < 0.02 * (seed % 12)
+        banned = torch.randint(0, 500, (seed % 9,), generator=random).tolist()
+        values, ids = logits.topk(30)
+        found = draw_from_likeliest(values, ids, used, banned, settings, torch.Generator().manual_seed(seed))
+        if found is None:
+            refused += 1
+            continue
+        drawn += 1
+        penalised = penalise_repetition(logits, used.nonzero()[:, 0].tolist(), penalty)
+        assert found == draw(ban(penalised, banned), settings, torch.Generator().manual_seed(seed))
+    assert drawn > 20 and (refused > 0 or penalty < 2.0 or temperature == 0.0)
