@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.protocol import CheckpointInfo, Event, Load, Started
 from engine.settings import SAMPLING_PRESETS, GenerationRequest
@@ -21,6 +21,10 @@ from engine.settings import SAMPLING_PRESETS, GenerationRequest
 if TYPE_CHECKING:
     from engine.checkpoints.choices import Choices
     from engine.checkpoints.native import Checkpoint
+
+
+_NOTHING: tuple[Any, ...] = (None, "auto", None, None)
+"""Device, precision, step and threads of a request that leaves them all open."""
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Holder:
         self.held: Held | None = None
         self._asked: tuple[object, object] | None = None
         """What is held, and on what and how."""
+        self._started = _NOTHING
+        """How it is held for whoever asks for nothing."""
         self._at_work = 0
         """Loads and stories that are under way or wait for their turn."""
         self._last = time.monotonic()
@@ -84,20 +90,18 @@ class Holder:
         from engine.checkpoints import load_checkpoint
 
         what = (command.source, command.choices, _stamp(command.source))
-        how = (command.device, command.precision, command.step, command.threads)
-        as_it_is = how == (None, "auto", None, None)  # nothing was asked for, so what it was loaded for before is right
-        if self.held is None or self._asked is None or self._asked[0] != what or (not as_it_is and self._asked[1] != how):
+        asked = (command.device, command.precision, command.step, command.threads)
+        how = self._started if asked == _NOTHING and not command.lasting else asked
+        if self.held is None or self._asked != (what, how):
+            device, precision, step, threads = how
             checkpoint = load_checkpoint(
-                command.source,
-                device=command.device,
-                precision=command.precision,
-                choices=command.choices,
-                step=command.step,
-                threads=command.threads,
+                command.source, device=device, precision=precision, choices=command.choices, step=step, threads=threads
             )
-            is_open = (command.precision, command.step, checkpoint.device) == ("auto", None, "cpu")
+            is_open = (precision, step, checkpoint.device) == ("auto", None, "cpu")
             info = info_of(checkpoint, command.choices or None)
-            self._asked, self.held = (what, how), Held(checkpoint, info, command.threads, is_open)
+            self._asked, self.held = (what, how), Held(checkpoint, info, threads, is_open)
+        if command.lasting:
+            self._started = how
         return self.held
 
 
@@ -142,6 +146,8 @@ def _loss(checkpoint: Checkpoint, choices: Choices | None) -> float | None:
     """What its precision was measured to cost it, if that was measured."""
     if checkpoint.compiled is None or checkpoint.precision == "fp32" or checkpoint.path is None:
         return None
+    if checkpoint.precision == checkpoint.stored_as:  # its weights are read as they are
+        return 0.0
     from engine.decode import remembered
     from engine.decode.choose import kernel_folder
 

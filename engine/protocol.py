@@ -55,6 +55,8 @@ class Load:
     step: str | None = None
     """`plain`, the network itself, or `compiled`, compiled code or a CUDA graph; None: as the precision says, or as a shared engine
     holds the checkpoint."""
+    lasting: bool = False
+    """A shared engine is started like this: whoever asks for nothing later gets the same."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engine import openmp
 from engine.checkpoints.choices import Choices
+from engine.decode import library
+from engine.decode.choose import kernel_folder, step_for
 from engine.errors import TinyTalesError, UsageError
 from engine.interrupt import Interrupt
 from engine.protocol import CheckpointInfo, Event, Finished, Load, Started, Token
@@ -141,6 +143,9 @@ def _engine(options: BatchOptions, which: Chosen) -> _Engine:
 
         if connection := connect(socket):
             return _Warm(connection, dataclasses.replace(load, source=absolute(which.source)))
+    compiles = step_for(options.step, options.precision) == "compiled" and options.device in (None, "cpu")
+    if compiles and not options.quiet and not library.ready(kernel_folder()):
+        note("compiling the step for this machine: about ten seconds, once")
     return _Here(load)
 
 

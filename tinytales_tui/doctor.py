@@ -138,6 +138,8 @@ def _compiled_step() -> Check:
         told = f"not installed ({' and '.join(missing)} missing): pip install numba"
     elif why:
         told = f"cannot be used: {why}"
+    elif ready and (why := library.fault(folder)):
+        told = f"cannot be used: its code in {paths.shown(folder)} cannot be loaded ({why})"
     elif ready:
         told = f"ready, its code is in {paths.shown(folder)}"
     elif not (standing.is_dir() and os.access(standing, os.W_OK)):

@@ -178,7 +178,7 @@ class StoryRecord:
         recipe = json.dumps(self.to_json(), ensure_ascii=False, indent=2)
         return (
             f"# {_escape(title)}\n\n{asked}{paragraphs}\n\n---\n\n"
-            f"The recipe: the same checkpoint, settings and seed write the same story again.\n\n```json\n{recipe}\n```\n"
+            f"The recipe: the same checkpoint, settings, seed and step write the same story again.\n\n```json\n{recipe}\n```\n"
         )
 
 

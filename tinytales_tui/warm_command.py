@@ -59,7 +59,7 @@ def start(
         connection = _started(path, idle)
     which = chosen(checkpoint)
     try:
-        loaded = connection.load(protocol.Load(0, absolute(which.source), device, precision, threads, which.choices, step))
+        loaded = connection.load(protocol.Load(0, absolute(which.source), device, precision, threads, which.choices, step, True))
     finally:
         connection.close()
     info = loaded.checkpoint

@@ -122,7 +122,7 @@ class Bench:
             why = f"The compiled step runs on the CPU, and this is measured on {facts['device']}; add --device cpu."
             return self._without(plain, why, asked) if asked else plain
         if why := facts["no_compiled_step"]:
-            why = f"{why.rstrip('.')}; pip install 'tinytales-tui[fast]', or measure --step plain."
+            why = f"{why.rstrip('.')}; pip install numba, or measure --step plain."
         else:
             why = self._make_code_ready()
         return self._without(plain, why, asked) if why else wanted

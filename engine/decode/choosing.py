@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
 from filelock import FileLock
 
 from engine.checkpoints.choices import Choices
@@ -51,6 +52,8 @@ PIECE_S = 0.04
 """What one measurement takes: the rounds of all four take about a second."""
 WARM_UP = 8
 """Tokens, which also tell how many make a piece."""
+MEMORY = 5
+"""Times its weights in float32 that measuring takes at most beside them: a compiled step in each width, and a rounded twin."""
 ROOM_S = 20.0
 """How long a busy machine is waited for: at low priority, what is measured there says little."""
 
@@ -84,6 +87,11 @@ def measured(path: Path, choices: Choices, threads: int | None) -> Choice:
     if why := available(kernel_folder()):
         return Choice(threads=threads or 1, reason=why)
     checkpoint = load_checkpoint(path, device="cpu", choices=choices)
+    needed = MEMORY * 4 * checkpoint.network.parameter_count()
+    if psutil.virtual_memory().available < needed:
+        return Choice(
+            threads=threads or 1, reason=f"Measuring the steps would need {needed / 1e9:,.1f} GB of memory.", failed=True
+        )
     count = use_threads(threads, checkpoint.network.parameter_count())
     steps, refused = {PLAIN: checkpoint}, []
     for name in SIMPLEST[1:]:
@@ -131,16 +139,12 @@ def _rate(checkpoint: Checkpoint, tokens: int) -> float:
 
 def _wait_for_room(threads: int) -> None:
     """Wait until nearly as many cores are idle as will be measured with, though not for long."""
-    import psutil
-
     cores, end = psutil.cpu_count() or 1, time.monotonic() + ROOM_S
     while (1 - psutil.cpu_percent(0.3) / 100) * cores < min(threads, cores) - 0.4 and time.monotonic() < end:
         time.sleep(0.2)
 
 
 def _end_with_the_parent() -> None:
-    import psutil
-
     while sys.stdin.buffer.read(1 << 10):
         pass
     with contextlib.suppress(psutil.Error):
@@ -151,9 +155,9 @@ def _end_with_the_parent() -> None:
 
 
 def _step_back() -> None:
-    """Let everything else on the machine go first."""
-    import psutil
-
+    """Let everything else on the machine go first, to the processor and to memory."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(psutil.Error, OSError):
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 15)
 

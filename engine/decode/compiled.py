@@ -83,7 +83,10 @@ class CompiledStep:
         self.rolls, self.context = rotary is not None, context
         self.length = 0
         """Tokens taken up so far."""
+        self.begun = 0
+        """How often `start` was called: whoever works with a step can see that it is no longer theirs."""
         self._rows = self._top_k = 0
+        self._cut_short = False
         self._enter, self._rotary = enter, rotary
         self._angles: tuple[np.ndarray, np.ndarray] | None = None
         self._room: Room | None = None
@@ -136,6 +139,7 @@ class CompiledStep:
 
         The room of an earlier start is used again where it is as large.
         """
+        self.begun += 1
         capacity = min(capacity, self.context)
         if rows < 1 or capacity < 1 or not 0 <= top_k <= MOST:
             raise UsageError(f"A batch has at least one story with one token, and a top-k of at most {MOST}.")
@@ -206,10 +210,14 @@ class CompiledStep:
     def _go(
         self, batch: int, run: int, position: int, story: int, read: int, screened: bool = False, head_only: bool = False
     ) -> None:
+        if self._cut_short:  # by an interrupt: helpers may still be at work on the step before
+            self._crew.rest()
+        self._cut_short = True
         turn = NOW * (int(self.room.control[GO]) + 1 & 1)  # a helper that is late may still look at the call before
         self.room.now[turn : turn + NOW] = batch, run, position, story, read, self._top_k, screened, head_only
         self._crew.begin()
         self._enter(*self._addresses, 0, 0)
+        self._cut_short = False
 
     def _found(self, screened: bool) -> StepResult:
         room, rows, k = self.room, self._rows, self._top_k

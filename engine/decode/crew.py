@@ -7,6 +7,8 @@ parallel regions (2.7 µs each) and leaves torch's own threads alone.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +18,10 @@ import numpy as np
 
 from engine.decode.library import Enter
 from engine.decode.tables import AWAKE, GO, LEAVE, LINE, Room
+
+RING_S = 0.1
+"""After so long, a helper that should rest and does not is rung for once more."""
+LONGEST_S = 30.0
 
 
 class Crew:
@@ -27,6 +33,7 @@ class Crew:
         self._addresses: tuple[int, ...] = ()
         self._control: Any = None
         self._closing = False
+        self._process = os.getpid()
         self._bells = [threading.Semaphore(0) for _ in range(threads - 1)]
         self._helpers = [
             threading.Thread(target=self._help, args=(number,), name=f"decode-{number + 1}", daemon=True)
@@ -48,19 +55,29 @@ class Crew:
 
     def rest(self) -> None:
         """Send all helpers to sleep and wait until they do; a few microseconds as a rule."""
-        if self._control is None:
+        if self._control is None or self._process != os.getpid():  # after a fork there are no helpers
             return
         self._control[LEAVE] = 1
-        while any(self._control[AWAKE + LINE * number] for number in range(self.threads - 1)):
-            time.sleep(0.0001)
-        self._control[LEAVE] = 0
+        try:
+            end, ring = time.monotonic() + LONGEST_S, time.monotonic() + RING_S
+            while awake := [number for number in range(self.threads - 1) if self._control[AWAKE + LINE * number]]:
+                if time.monotonic() > end:
+                    raise RuntimeError("a thread of the compiled step does not answer")
+                if time.monotonic() > ring:  # it was marked as called, and an interrupt came before it was
+                    for number in awake:
+                        self._bells[number].release()
+                    ring = end
+                time.sleep(0.0001)
+        finally:
+            self._control[LEAVE] = 0
 
     def close(self) -> None:
         """End the helpers."""
         if self._closing:
             return
-        self.rest()
         self._closing = True
+        with contextlib.suppress(RuntimeError):
+            self.rest()
         for bell in self._bells:
             bell.release()
 
@@ -70,6 +87,6 @@ class Crew:
             if self._closing:
                 return
             given = self._given
-            # A step was announced for this helper and cannot end without it, so the step before it is the last that it has seen.
+            # It was woken for the step that was announced last; where that is over, it finds nothing to do.
             self._enter(*given[0], number + 1, int(given[-1].control[GO]) - 1)
             del given

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from engine import files
 from engine.errors import TinyTalesError, UsageError
@@ -34,6 +34,9 @@ SOURCES = (
 MARK = b"tinytales-kernels-1\n"
 PAGE = 65_536
 """Where the code begins: a multiple of every processor's page."""
+LARGEST = 1 << 28
+PATIENCE_S = 300.0
+"""How long another process may take to compile."""
 KEPT_DAYS = 60
 """How long code that another version or processor made is left there."""
 Enter = Callable[[int, int, int, int, int], int]
@@ -48,9 +51,29 @@ class Damaged(TinyTalesError):
     """A file of compiled code that is not what it says."""
 
 
+def open_own(path: Path) -> BinaryIO:
+    """A plain file, open for reading, that nobody but us (or root) can have written; `Damaged` for any other, OSError for none."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    if hasattr(os, "getuid"):
+        for found in (os.fstat(file.fileno()), path.parent.stat()):
+            if found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o022:
+                file.close()
+                raise Damaged("others may have written to it")
+    return file
+
+
 def ready(folder: Path) -> bool:
     """Whether compiled code for this machine and this version lies in the folder."""
     return _place(folder).is_file()
+
+
+def fault(folder: Path) -> str:
+    """Why the code that lies in the folder cannot be loaded; empty where it can."""
+    try:
+        _open(_place(folder))
+    except (OSError, ValueError, Damaged) as error:
+        return _reason(error)
+    return ""
 
 
 def load(folder: Path) -> Enter:
@@ -63,16 +86,16 @@ def load(folder: Path) -> Enter:
         if _loaded is None:
             try:
                 _loaded = _open(_place(folder))
-            except (OSError, Damaged):
+            except PermissionError as error:
+                raise _cannot_load(error) from error
+            except (OSError, ValueError, Damaged):
                 with contextlib.suppress(OSError):
                     _place(folder).unlink()
                 compile_into(folder)
                 try:
                     _loaded = _open(_place(folder))
-                except (OSError, Damaged) as error:
-                    raise UsageError(
-                        f"The compiled step cannot be loaded ({_reason(error)}); leave --step compiled out."
-                    ) from error
+                except (OSError, ValueError, Damaged) as error:
+                    raise _cannot_load(error) from error
         return _loaded
 
 
@@ -83,23 +106,33 @@ def compile_into(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UsageError(f"Compiled code cannot be kept in {folder} ({_reason(error)}); choose another folder.") from error
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
-    with FileLock(folder / ".compiling", mode=0o600):
-        if not ready(folder):
-            _compile(folder)
+    try:
+        with FileLock(folder / ".compiling", timeout=PATIENCE_S, mode=0o600):
+            if not ready(folder):
+                _compile(folder)
+    except Timeout as error:
+        raise UsageError("Another process is compiling the step and does not get done; end it, or try again later.") from error
 
 
 def _compile(folder: Path) -> None:
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))}
-    command = [sys.executable, "-P", "-m", "engine.decode", str(folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=environment)
-    if done.returncode:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason was given")
-        raise UsageError(
-            f"The compiled step cannot be made ({' '.join(last.split())[:200].rstrip('.')}); leave --step compiled out."
-        )
+    command = [sys.executable, "-P", "-m", "engine.decode", str(folder), "--end-with-input"]
+    with tempfile.TemporaryFile() as told:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=told, env=environment) as process:
+            code = process.wait()  # its input closes when this process ends, in whatever way
+        told.seek(0)
+        said = told.read().decode("utf-8", "replace").splitlines()
+    if code:
+        last = next((" ".join(line.split())[:200].rstrip(".") for line in reversed(said) if line.strip()), "")
+        why = last or (f"it was ended by signal {-code}, most often for want of memory" if code < 0 else f"exit code {code}")
+        raise UsageError(f"The compiled step cannot be made ({why}); leave --step compiled out.")
+
+
+def _cannot_load(error: Exception) -> UsageError:
+    return UsageError(f"The compiled step cannot be loaded ({_reason(error)}); leave --step compiled out.")
 
 
 def keep(folder: Path, code: bytes, entry: int | str) -> None:
@@ -141,13 +174,13 @@ def _place(folder: Path) -> Path:
 
 
 def _open(path: Path) -> Enter:
-    with path.open("rb") as file:
-        if hasattr(os, "getuid") and (os.fstat(file.fileno()).st_uid not in (os.getuid(), 0) or path.stat().st_mode & 0o022):
-            raise Damaged("others may have written to the file")
+    with open_own(path) as file:
         start = file.read(PAGE)
         try:
             head = json.loads(start.removeprefix(MARK).partition(b"\n")[0])
             entry, size, sum_of_it = head["entry"], int(head["size"]), head["sha256"]
+            if not 0 < size < LARGEST or (isinstance(entry, int) and not 0 <= entry < size):
+                raise ValueError("impossible numbers")
         except (ValueError, KeyError, TypeError) as error:
             raise Damaged("the head of the file is damaged") from error
         code = file.read(size + 1)
@@ -177,7 +210,12 @@ def _mapped(file: int, size: int) -> int:
     """The address of an image in memory that may be run, as the file holds it."""
     import numpy as np
 
-    pages = mmap.mmap(file, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC, offset=PAGE)
+    runs = mmap.PROT_READ | mmap.PROT_EXEC
+    try:
+        pages = mmap.mmap(file, size, flags=mmap.MAP_PRIVATE, prot=runs, offset=PAGE)
+    except PermissionError:  # a disk from which nothing may be run
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=runs | mmap.PROT_WRITE)
+        pages.write(os.pread(file, size, PAGE))
     _kept.append(pages)
     return int(np.frombuffer(pages, np.uint8).ctypes.data)
 

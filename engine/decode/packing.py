@@ -37,7 +37,9 @@ from engine.model import Decoder
 from engine.settings import ModelConfig
 
 SLACK = 2.0**-16
-"""What the sums of two products of float32 vectors may be off besides, in parts of the product of their lengths."""
+"""What the sums of two products of float32 vectors may be off besides, in parts of the product of their lengths, for each 1,024 numbers
+begun."""
+GREAT = 1e4
 AT_ONCE = 4096
 """Rows that are rounded at once, which bounds the memory."""
 
@@ -142,7 +144,9 @@ def screen_bounds(weight: Tensor, kind: int) -> Tensor:
     for part in weight.detach().split(AT_ONCE):
         exact = unpack_rows(part, NAMES[kind])
         off = (exact - unpack_rows(exact, "int8")).double().norm(dim=1)
-        found.append((off + SLACK * exact.double().norm(dim=1)).float().nextafter(torch.tensor(torch.inf)))
+        found.append(
+            (off + SLACK * -(-weight.shape[1] // 1024) * exact.double().norm(dim=1)).float().nextafter(torch.tensor(torch.inf))
+        )
     return torch.cat(found)
 
 
@@ -176,7 +180,8 @@ def pack(network: Decoder, precision: str, threads: int, vocab: int | None = Non
             matrices.append(packer.matrix(layer.weight, layer.bias, kind))
         norms += [_norm(packer, block.attention_norm, config), _norm(packer, block.mlp_norm, config)]
     head, bias = network.head.weight[:vocab], None if network.head.bias is None else network.head.bias[:vocab]
-    screened, fine = kind in (FP32, BF16) and vocab > MOST, INT8 if kind == INT4 else kind
+    tame = bias is None or float(bias.abs().max()) < GREAT  # sums with a bias beyond that lose what the bounds allow for
+    screened, fine = kind in (FP32, BF16) and vocab > MOST and tame, INT8 if kind == INT4 else kind
     matrices.append((packer.aside if screened else packer.matrix)(head, bias, fine))
     if screened:
         rounded = torch.cat([unpack_rows(part, precision) for part in head.detach().split(AT_ONCE)]) if kind == BF16 else head

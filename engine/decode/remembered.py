@@ -21,7 +21,8 @@ from filelock import FileLock
 from engine import files
 from engine.bench.plan import machine
 from engine.checkpoints.choices import Choices
-from engine.decode.choose import COMPILED_PRECISIONS, STEPS
+from engine.decode import library
+from engine.decode.choose import STEPS
 from engine.growing_files import read_json
 from engine.run_status import real, whole
 from engine.version import __version__
@@ -33,6 +34,8 @@ MOST = 200
 FAILED_S = 86_400.0
 """How long what went wrong keeps us from trying again."""
 LOCK_S = 10.0
+CHOSEN = ("fp32", "bf16", "int8")
+"""Precisions that may be chosen by themselves."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,19 @@ def checkpoint_digest(path: Path, choices: Choices | None = None) -> str:
     path = path.resolve()
     told: list[object] = [str(path), (choices or Choices()).to_json()]
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        stat = file.stat()
+        try:
+            stat = file.stat()
+        except OSError:  # a link that leads nowhere
+            continue
         told.append((file.name, stat.st_mtime_ns, stat.st_size))
     return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _read(folder: Path) -> dict[str, tuple[Subject, Choice]]:
+    try:
+        library.open_own(folder / FILE).close()
+    except (OSError, library.Damaged):
+        return {}
     data = read_json(folder / FILE) or {}
     entries = data.get("choices") if data.get("format") == FORMAT else None
     found = {}
@@ -145,7 +155,7 @@ def _subject(data: Any) -> Subject:
 
 def _choice(data: Any) -> Choice:
     step, precision = _text(data["step"]), _text(data["precision"])
-    if step not in STEPS or precision not in COMPILED_PRECISIONS or (step == "plain" and precision != "fp32"):
+    if step not in STEPS or precision not in CHOSEN or (step == "plain" and precision != "fp32"):
         raise ValueError("no such step")
     return Choice(
         step=step,

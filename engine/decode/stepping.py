@@ -43,7 +43,7 @@ class Outlook(Protocol):
         """The largest logits (count,) float32, largest first, and their tokens (count,) int64; None where they are not at hand."""
 
     def log_probability(self, token: int) -> float:
-        """The natural logarithm of the probability that the model gives a token."""
+        """The natural logarithm of the probability that the model gives a token; within 0.003 where the head is screened."""
 
 
 class Stepping(Protocol):
@@ -150,19 +150,30 @@ class CompiledStepping:
     def __init__(self, step: CompiledStep, capacity: int, texts: int, settings: SamplingSettings) -> None:
         self._step, self._picked = step, picked_out(settings)
         step.start(texts, capacity, top_k=self._picked)
+        self._begun = step.begun
 
     @property
     def full(self) -> bool:
         return self._step.full
 
     def read(self, rows: Sequence[Sequence[int]]) -> Sequence[Outlook]:
+        self._refuse_a_stranger()
         self._step.start(self._step.rows, self._step.capacity, top_k=self._picked)
+        self._begun = self._step.begun
         return self._outlooks(self._step.read(rows))
 
     def select(self, rows: Sequence[int]) -> None:
+        self._refuse_a_stranger()
         self._step.select(rows)
+        self._begun = self._step.begun
+
+    def _refuse_a_stranger(self) -> None:
+        """The step has one room: where other stories were begun with it meanwhile, ours are no longer there."""
+        if self._begun != self._step.begun:
+            raise RuntimeError("a checkpoint with a compiled step writes one request after the other, not two at once")
 
     def step(self, tokens: Sequence[int]) -> Sequence[Outlook]:
+        self._refuse_a_stranger()
         return self._outlooks(self._step.step(tokens, screened=True))
 
     def _outlooks(self, found: StepResult) -> Sequence[Outlook]:

@@ -21,6 +21,8 @@ from engine.warm import place
 from engine.worker import Shared, Worker
 
 IDLE_S = 600.0
+SEND_S = 10
+"""How long whoever asked may leave its story unread before the connection is cut."""
 LISTEN_S = 1.0
 """Between two looks whether it has been idle long enough."""
 
@@ -51,6 +53,7 @@ class Server:
             except OSError:
                 return
             if _is_ours(stream):
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
                 with self._lock:
                     self._open += 1
                 threading.Thread(target=self._serve, args=(stream,), daemon=True).start()
@@ -85,7 +88,10 @@ class _Whole:
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[self._raw.write(view) :]  # type: ignore[attr-defined]
+            written = self._raw.write(view)  # type: ignore[attr-defined]
+            if written is None:  # nobody has read for SEND_S, and others wait for their turn
+                raise BrokenPipeError("the other side does not read")
+            view = view[written:]
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -77,3 +77,16 @@ def test_a_checkpoint_of_8_bit_weights_is_written_with_as_it_is(
     assert loaded.precision == "int8" and tokens(loaded, request) == plain
     assert all(parameter.is_meta for parameter in loaded.network.parameters())  # nothing is held twice
     assert tokens(load_checkpoint(tmp_path / "small", device="cpu", step="compiled", precision="fp32"), request) == plain
+
+
+def test_two_requests_at_once_are_refused(compiled: Path) -> None:
+    checkpoint = tiny_loaded("rope")
+    checkpoint.compiled = CompiledStep.build(checkpoint.network, "fp32", 1, compiled, checkpoint.tokenizer.vocab_size)
+    request = GenerationRequest(opening="Mia", sampling=SamplingSettings(max_tokens=30, min_tokens=30, seed=1, stop_loops=False))
+    first = generate(checkpoint, request)
+    for _ in range(3):
+        next(first)
+    alone = tokens(checkpoint, request)
+    with pytest.raises(RuntimeError, match="one request after the other"):
+        list(first)
+    assert tokens(checkpoint, request) == alone

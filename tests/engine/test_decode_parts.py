@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 import subprocess
 import sys
@@ -258,3 +259,63 @@ def test_verify_measures_the_difference(compiled: Path) -> None:
         step = CompiledStep.build(network, precision, 1, compiled)
         errors.append(verify(step, network, ids))
     assert errors[0] < 1e-4 and errors == sorted(errors)
+
+
+def test_folders_that_others_may_write_to_are_not_run_from(compiled: Path, tmp_path: Path) -> None:
+    CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
+    (whole,) = compiled.glob("*.code")
+    assert library.fault(compiled) == "" and "No such file" in library.fault(tmp_path)
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    place = open_to_all / whole.name
+    place.write_bytes(whole.read_bytes())
+    place.chmod(0o600)
+    assert library.fault(open_to_all) == ""
+    open_to_all.chmod(0o777)
+    assert "others may have written" in library.fault(open_to_all)
+    open_to_all.chmod(0o700)
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert library.fault(open_to_all) != ""
+
+
+@pytest.mark.parametrize("wrong", [{"size": -5}, {"size": 0}, {"size": 10**12}, {"entry": 10**9}, {"entry": -1}])
+def test_impossible_numbers_in_the_head_are_damage(wrong: dict[str, int], compiled: Path, tmp_path: Path) -> None:
+    CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
+    (whole,) = compiled.glob("*.code")
+    data = whole.read_bytes()
+    head = json.loads(data[: library.PAGE].removeprefix(library.MARK).partition(b"\n")[0]) | wrong
+    place = tmp_path / "x.code"
+    place.write_bytes((library.MARK + json.dumps(head).encode() + b"\n").ljust(library.PAGE, b"\0") + data[library.PAGE :])
+    place.chmod(0o600)
+    with pytest.raises(library.Damaged):
+        library._open(place)
+
+
+def test_a_step_that_was_cut_short_does_no_harm_to_the_next(compiled: Path) -> None:
+    """An interrupt between the call to the helpers and the first thread's own part, and one before a helper was rung for."""
+    network = tiny_model(tiny_config("rope"))
+    step = CompiledStep.build(network, "fp32", 2, compiled)
+    step.start(1, 16)
+    expected = step.step([1]).logits.copy()
+    enter, bell = step._enter, step._crew._bells[0]
+    for cut in ("own part", "bell"):
+        for _ in range(5):
+            step.start(1, 16)
+            if cut == "own part":
+                step._enter = interrupted
+            else:
+                time.sleep(0.02)  # the helper falls asleep
+                bell.release = interrupted  # type: ignore[method-assign]
+            with pytest.raises(KeyboardInterrupt):
+                step.step([5])
+            step._enter = enter
+            vars(bell).pop("release", None)
+            step.start(1, 16)
+            assert np.array_equal(step.step([1]).logits, expected)
+    step.start(2, 12)  # another room: all helpers have to rest
+    step.close()
+
+
+def interrupted(*given: int) -> int:
+    raise KeyboardInterrupt

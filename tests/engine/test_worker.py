@@ -169,3 +169,17 @@ def test_ctrl_c_in_the_terminal_does_not_end_it(worker: Process) -> None:
     os.kill(worker.process.pid, signal.SIGINT)
     worker.send(Status(1))
     assert isinstance(worker.event(), StatusReport)
+
+
+def test_what_one_request_asks_for_is_not_what_the_next_gets() -> None:
+    from engine.held import Holder
+
+    holder = Holder()
+    assert holder.load(Load(0, precision="bf16")).info.precision == "bf16"
+    held = holder.load(Load(0))
+    assert held.info.precision == "fp32" and holder.load(Load(0)) is held
+    assert holder.load(Load(0, precision="bf16", lasting=True)).info.precision == "bf16"
+    assert holder.load(Load(0, precision="fp32")).info.precision == "fp32"
+    assert holder.load(Load(0)).info.precision == "bf16"  # as it was started
+    assert holder.load(Load(0, lasting=True)).open
+    assert holder.load(Load(0)).info.precision == "fp32"

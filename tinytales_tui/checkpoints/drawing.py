@@ -148,7 +148,8 @@ class Drawing:
         finally:
             if self._reading == entry.key:
                 self._reading = ""
-        self.draw()
+        if self.query("#views"):  # the screen may have gone meanwhile
+            self.draw()
 
     # The Hub and downloads
 
