@@ -25,7 +25,7 @@ def test_the_pictures_and_files_it_points_to_are_there() -> None:
 
 def test_its_options_exist() -> None:
     typed = [line.split()[1:3] for line in LINES if line.startswith("tinytales-tui ") and not line.split()[1].startswith("-")]
-    groups = {"runs", "data", "checkpoints", "engine"}
+    groups = {"runs", "data", "checkpoints", "stories", "engine"}
     commands = ["", *sorted({" ".join(words[: 1 + (words[0] in groups)]) for words in typed})]
     shown = ""
     for command in (*(f"{command} --help" for command in commands), "train --settings"):

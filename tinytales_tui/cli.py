@@ -22,6 +22,7 @@ from tinytales_tui.checkpoints_commands import app as checkpoints_app
 from tinytales_tui.data_commands import data_app
 from tinytales_tui.report import report
 from tinytales_tui.runs_commands import app as runs_app
+from tinytales_tui.stories_commands import app as stories_app
 from tinytales_tui.warm_command import app as warm_app
 from tinytales_tui.watch_commands import watch
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(runs_app)
 app.add_typer(data_app)
 app.add_typer(checkpoints_app)
+app.add_typer(stories_app)
 app.add_typer(warm_app)
 app.command()(watch)
 app.command()(bench)

@@ -55,6 +55,8 @@ class Written:
     """Seconds from the start of the generation to the first of the tokens."""
     last_time: float
     """The same for the last of them."""
+    drawn: tuple[tuple[int, int, float], ...] = ()
+    """Of each token: its id, how many characters of the text came out with it, and its log probability."""
 
 
 ClientEvent = protocol.Event | Written | WorkerLost
@@ -366,11 +368,18 @@ class EngineClient:
 
     def _put(self, event: ClientEvent) -> None:
         if isinstance(event, protocol.Token):
-            event = Written(event.id, event.story, event.text, 1, event.time, event.time)
+            drawn = ((event.token, len(event.text), event.logprob),)
+            event = Written(event.id, event.story, event.text, 1, event.time, event.time, drawn)
             last = self._queue[-1] if self._queue else None
             if isinstance(last, Written) and (last.id, last.story) == (event.id, event.story):
                 self._queue.pop()
-                event = dataclasses.replace(last, text=last.text + event.text, tokens=last.tokens + 1, last_time=event.last_time)
+                event = dataclasses.replace(
+                    last,
+                    text=last.text + event.text,
+                    tokens=last.tokens + 1,
+                    last_time=event.last_time,
+                    drawn=last.drawn + drawn,
+                )
         self._queue.append(event)
         if self._flush_timer is None and not self._closing:
             self._flush_timer = asyncio.get_running_loop().call_later(self.interval, self._flush)

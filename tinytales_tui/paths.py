@@ -33,6 +33,11 @@ def stories_folder() -> Path:
     return data_folder() / "stories"
 
 
+def library_file() -> Path:
+    """The library of all stories (`tinytales_tui.library`); files that belong to it stand beside it."""
+    return data_folder() / "stories.db"
+
+
 def runs_folder() -> Path:
     return data_folder() / "runs"
 

@@ -49,6 +49,8 @@ class UiSettings:
     """Whether the panel with the sliders is open where the screen is wide enough for it."""
     save_format: str = "md"
     """`md`, `txt` or `json`."""
+    keep_stories: bool = True
+    """Whether every story is put into the library."""
     alert_toast: bool = True
     """Whether news of a training run is said in the corner of the screen."""
     alert_bell: bool = True
@@ -67,6 +69,7 @@ class UiSettings:
             ("theme", str),
             ("seed_locked", bool),
             ("panel", bool),
+            ("keep_stories", bool),
             ("alert_toast", bool),
             ("alert_bell", bool),
             ("ascii", bool | None),

@@ -174,10 +174,10 @@ class StoryRecord:
         """The story under its topic, and its recipe in a block at the end."""
         title = " ".join(self.prompt.split()) or "A story"
         asked = f"*With a {self.ending} ending.*\n\n" if self.ending else ""
-        paragraphs = "\n\n".join(_escape(part.strip()) for part in self.full_text.split("\n") if part.strip())
+        paragraphs = "\n\n".join(escape_markdown(part.strip()) for part in self.full_text.split("\n") if part.strip())
         recipe = json.dumps(self.to_json(), ensure_ascii=False, indent=2)
         return (
-            f"# {_escape(title)}\n\n{asked}{paragraphs}\n\n---\n\n"
+            f"# {escape_markdown(title)}\n\n{asked}{paragraphs}\n\n---\n\n"
             f"The recipe: the same checkpoint, settings, seed and step write the same story again.\n\n```json\n{recipe}\n```\n"
         )
 
@@ -215,7 +215,7 @@ def _unusual(how: CheckpointInfo | Started) -> bool:
     return (how.step, how.precision) not in (("plain", "fp32"), ("plain", "float32"))
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Plain prose for Markdown: a character that would be read as markup stands behind a backslash."""
     escaped = "".join("\\" + letter if letter in "\\`*_[]<>" else letter for letter in text)
     head, dot, rest = escaped.partition(". ")

@@ -25,6 +25,17 @@ class Entry:
     """What was asked; None for a story that was restored."""
     prompt_tokens: int | None = None
     context: int | None = None
+    number: int = 0
+    """Its own on this desk: the id of its generation; below 0 for a story that was restored."""
+    story: int = 0
+    """The `number` of the entry that its story began with: a retry and what goes on are of the same story."""
+    after: int | None = None
+    """The `number` of the entry that it goes on from."""
+    checkpoint: protocol.CheckpointInfo | None = None
+    """What it was written with, as the engine told it."""
+    started: protocol.Started | None = None
+    drawn: tuple[tuple[int, int, float], ...] = ()
+    """Its tokens, as `Written.drawn`."""
 
     @property
     def context_left(self) -> int | None:
@@ -54,6 +65,8 @@ class Desk:
         self.entries: list[Entry] = []
         self.place = -1
         self.writing: Writing | None = None
+        self.generations: dict[int, Entry] = {}
+        """Every entry of this sitting that has come to something, also where it is not among the entries any more; by `number`."""
         self.revision = 0
         """Goes up with every change of what would be kept."""
 
@@ -81,9 +94,17 @@ class Desk:
         request: GenerationRequest,
         checkpoint: protocol.CheckpointInfo | None,
         before: StoryRecord | None = None,
+        retry: bool = False,
     ) -> None:
-        """A request goes out with this id; its story comes to the front, and undone stories are let go."""
+        """A request goes out with this id; its story comes to the front, and undone stories are let go.
+
+        `before` is what it goes on from; with `retry`, it stands beside the entry in front.
+        """
+        front = self.current
         self.let_go()
+        story, after = number, None
+        if front is not None and (retry or before is not None):
+            story, after = front.story, front.after if retry else front.number
         record = StoryRecord(
             prompt=request.topic,
             ending=request.ending,
@@ -98,7 +119,7 @@ class Desk:
             sentence=request.sentence,
             before=before,
         )
-        self._push(Entry(record, request))
+        self._push(Entry(record, request, number=number, story=story, after=after, checkpoint=checkpoint))
         self.writing = Writing(number, self.place)
 
     def amend(self, request: GenerationRequest) -> None:
@@ -119,7 +140,8 @@ class Desk:
     def restore(self, record: StoryRecord) -> None:
         """A kept story comes to the front."""
         self.let_go()
-        self._push(Entry(record))
+        number = min([0, *self.generations]) - 1
+        self._push(Entry(record, number=number, story=number))
 
     def let_go(self, reason: str | None = "cancelled") -> None:
         """Listen no more to the generation under way; what it has written stays."""
@@ -130,14 +152,17 @@ class Desk:
         entry = self.entries[place]
         if not entry.record.story:  # nothing came of it, and that is not worth an undo
             self.entries = self.entries[:place]
+            self.generations.pop(entry.number, None)
             self.place = min(self.place, place - 1)
         elif entry.record.stop_reason is None:
             self.entries[place] = dataclasses.replace(entry, record=dataclasses.replace(entry.record, stop_reason=reason))
+            self.generations[entry.number] = self.entries[place]
         self.revision += 1
 
     def _push(self, entry: Entry) -> None:
         self.entries = [*self.entries[: self.place + 1], entry]
         self.place = len(self.entries) - 1
+        self.generations[entry.number] = entry
         self.revision += 1
 
     # Undo and redo
@@ -172,7 +197,8 @@ class Desk:
         entry = self.entries[self.writing.place]
         sampling = entry.record.sampling | {"seed": event.seed}
         record = dataclasses.replace(entry.record, seed=event.seed, sampling=sampling, **written_with(event))
-        self._update(dataclasses.replace(entry, record=record, prompt_tokens=event.prompt_tokens, context=event.context))
+        told = {"prompt_tokens": event.prompt_tokens, "context": event.context, "started": event}
+        self._update(dataclasses.replace(entry, record=record, **told))
         return True
 
     def on_written(self, event: Written) -> bool:
@@ -191,7 +217,7 @@ class Desk:
             ttft_s=self.writing.first_time,
             tokens_per_s=(tokens - 1) / spent if tokens > 1 and spent > 0 else None,
         )
-        self._update(dataclasses.replace(entry, record=record))
+        self._update(dataclasses.replace(entry, record=record, drawn=entry.drawn + event.drawn))
         return True
 
     def on_finished(self, event: protocol.Finished) -> bool:
@@ -217,14 +243,14 @@ class Desk:
         if self.writing is not None and not self.writing.started:
             entry = self.entries[self.writing.place]
             record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, choices=kept_choices(checkpoint.choices))
-            self._update(dataclasses.replace(entry, record=record))
+            self._update(dataclasses.replace(entry, record=record, checkpoint=checkpoint))
 
     def _mine(self, number: int) -> bool:
         return self.writing is not None and self.writing.id == number
 
     def _update(self, entry: Entry) -> None:
         assert self.writing is not None
-        self.entries[self.writing.place] = entry
+        self.entries[self.writing.place] = self.generations[entry.number] = entry
         self.revision += 1
 
 

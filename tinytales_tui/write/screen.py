@@ -76,7 +76,7 @@ class WriteScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.desk = Desk()
-        self.keeper = Keeper(paths.autosave_folder())
+        self.keeper = Keeper(paths.autosave_folder(), paths.library_file(), engine_is_here=not self.app.options.worker_command)
         self.checkpoint: protocol.CheckpointInfo | None = None
         self._loaded = False
         self._keys_shown: tuple[bool, bool] | None = None
@@ -137,7 +137,7 @@ class WriteScreen(Screen[None]):
             if self.panel.seed_locked:
                 self.app.say("The seed is locked, so the same words and settings write the same story again.")
             least = AFTER_THE_END if record.before is not None and record.before.stop_reason == "end of text" else 0
-            self._ask(Asked.of(record), before=record.before, least=least)
+            self._ask(Asked.of(record), before=record.before, least=least, retry=True)
 
     def action_go_on(self) -> None:
         record = self.desk.record
@@ -146,7 +146,7 @@ class WriteScreen(Screen[None]):
             least = AFTER_THE_END if record.stop_reason == "end of text" else 0
             self._ask(going_on(record), before=record, least=least)
 
-    def _ask(self, asked: Asked, before: StoryRecord | None = None, least: int = 0) -> None:
+    def _ask(self, asked: Asked, before: StoryRecord | None = None, least: int = 0, retry: bool = False) -> None:
         seed = self.panel.next_seed()
 
         def make() -> GenerationRequest:
@@ -163,7 +163,7 @@ class WriteScreen(Screen[None]):
         self._trouble = ""
         self._stopping = False
         number = self.app.engine.new_id()
-        self.desk.begin(number, request, self.checkpoint, before)
+        self.desk.begin(number, request, self.checkpoint, before, retry)
         self._show_current()
         self.run_worker(self._send(number, make), group="asking")
 
@@ -367,22 +367,29 @@ class WriteScreen(Screen[None]):
     def _form(self) -> dict[str, Any]:
         return self.composer.kept().to_form()
 
+    def _to_keep(self) -> tuple[Any, ...]:
+        """What the keeper is given: the story in front, and all generations of this sitting for the library."""
+        desk = self.desk
+        entries = tuple(desk.generations.values()) if self.app.ui.keep_stories else ()
+        front = desk.current.number if desk.current else None
+        return desk.record, self._form(), desk.revision, entries, front
+
     def _keep(self) -> None:
-        if self.desk.record is not None and self.keeper.wants(self.desk.revision):
-            record, form, revision = self.desk.record, self._form(), self.desk.revision
+        if self.desk.generations and self.keeper.wants(self.desk.revision):
+            what = self._to_keep()
 
             async def keep() -> None:
-                trouble = await asyncio.to_thread(self.keeper.keep, record, form, revision)
+                trouble = await asyncio.to_thread(self.keeper.keep, *what)
                 if trouble:
                     self.app.say(trouble, "error")
 
             self.run_worker(keep(), group="keeping")
 
     def keep_now(self) -> str | None:
-        """Keep the story before the app ends; returns a sentence if the disk refused."""
-        if self.desk.record is None or not self.is_mounted:
+        """Keep everything before the app ends; returns a sentence if the disk refused."""
+        if not self.desk.generations or not self.is_mounted:
             return None
-        return self.keeper.keep(self.desk.record, self._form(), self.desk.revision)
+        return self.keeper.keep(*self._to_keep())
 
     async def _offer_kept(self) -> None:
         offers = await asyncio.to_thread(self.keeper.find)
