@@ -1,0 +1,96 @@
+"""How the Write pane keeps stories, takes back what was kept, copies and saves. A part of the pane's screen, in a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinytales_tui import paths
+from tinytales_tui.write.asking import Asked
+from tinytales_tui.write.restore_bar import RestoreBar
+from tinytales_tui.write.save_dialog import SaveDialog
+from tinytales_tui.write.saving import FORMATS
+
+if TYPE_CHECKING:
+    from tinytales_tui.write.screen import WriteScreen
+
+
+class Keeping:
+    """Keeping, copying, saving."""
+
+    def _form(self: WriteScreen) -> dict[str, Any]:
+        return self.composer.kept().to_form()
+
+    def _to_keep(self: WriteScreen) -> tuple[Any, ...]:
+        """What the keeper is given: the story in front, and all generations of this sitting for the library."""
+        desk = self.desk
+        entries = tuple(desk.generations.values()) if self.app.ui.keep_stories else ()
+        front = desk.current.number if desk.current else None
+        return desk.record, self._form(), desk.revision, entries, front
+
+    def _keep(self: WriteScreen) -> None:
+        if self.desk.generations and self.keeper.wants(self.desk.revision):
+            what = self._to_keep()
+
+            async def keep() -> None:
+                trouble = await asyncio.to_thread(self.keeper.keep, *what)
+                if trouble:
+                    self.app.say(trouble, "error")
+
+            self.run_worker(keep(), group="keeping")
+
+    def keep_now(self: WriteScreen) -> str | None:
+        """Keep everything before the app ends; returns a sentence if the disk refused."""
+        if not self.desk.generations or not self.is_mounted:
+            return None
+        return self.keeper.keep(*self._to_keep())
+
+    async def _offer_kept(self: WriteScreen) -> None:
+        offers = await asyncio.to_thread(self.keeper.find)
+        self.query_one(RestoreBar).offer(offers)
+
+    def action_restore(self: WriteScreen) -> None:
+        self.query_one(RestoreBar).restore()
+
+    def on_restore_bar_restore(self: WriteScreen, event: RestoreBar.Restore) -> None:
+        kept = event.kept
+        self.desk.restore(kept.record)
+        self.keeper.supersede(kept)
+        self.composer.fill(Asked.from_form(kept.form, self.app.ui.ending))
+        self._show_current()
+        self._keep()
+        self.query_one(RestoreBar).offer([])
+        self.page.focus()
+
+    def on_restore_bar_discard(self: WriteScreen, event: RestoreBar.Discard) -> None:
+        trouble = self.keeper.discard(event.kept)
+        if trouble:
+            self.app.say(trouble, "error")
+        bar = self.query_one(RestoreBar)
+        bar.offer([kept for kept in bar.offers if kept is not event.kept])
+        if not bar.display:
+            self.composer.focus_first()
+
+    def on_restore_bar_later(self: WriteScreen, event: RestoreBar.Later) -> None:
+        self.query_one(RestoreBar).offer([])
+        self.composer.focus_first()
+
+    def action_copy(self: WriteScreen) -> None:
+        text = self.get_selected_text() or (self.desk.record.to_text() if self.desk.record else "")
+        if text:
+            self.app.copy_to_clipboard(text)
+
+    def action_save(self: WriteScreen) -> None:
+        record = self.desk.record
+        if record is None:
+            return
+
+        def saved(path: object) -> None:
+            if isinstance(path, Path):
+                self.app.say(f"Saved: {paths.shown(path)}")
+                if path.suffix[1:] in dict(FORMATS):
+                    self.app.change_settings(save_format=path.suffix[1:])
+
+        dialog = SaveDialog(record, self.app.ui.save_format, paths.stories_folder())
+        self.app.push_screen(dialog, saved)
