@@ -54,18 +54,21 @@ def announce(control, tickets, threads):  # type: ignore[no-untyped-def]
 
 @njit(**PLAIN)
 def call_of(room, step):  # type: ignore[no-untyped-def]
-    """What this step is about; only right while the step goes on. Two calls stand side by side, as one is written while one goes on."""
+    """What this step is about; only right while the step goes on, which is asked after this: so no read of it may come later.
+
+    Two calls stand side by side, as one is written while one goes on.
+    """
     now, at = room.now, (step & 1) * NOW
     return Call(
         step,
-        now[at + BATCH],
-        now[at + RUN],
-        now[at + POSITION],
-        now[at + STORY],
-        now[at + READ],
-        now[at + LIKELIEST],
-        now[at + SCREENED],
-        now[at + HEAD_ONLY],
+        atomic_get(now, at + BATCH),
+        atomic_get(now, at + RUN),
+        atomic_get(now, at + POSITION),
+        atomic_get(now, at + STORY),
+        atomic_get(now, at + READ),
+        atomic_get(now, at + LIKELIEST),
+        atomic_get(now, at + SCREENED),
+        atomic_get(now, at + HEAD_ONLY),
     )
 
 
