@@ -161,7 +161,7 @@ def test_every_source_of_compiled_code_is_in_its_name() -> None:
 
 def test_damaged_code_is_never_run(compiled: Path, tmp_path: Path) -> None:
     CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
-    (whole,) = compiled.glob("*.code")
+    whole = library._place(compiled)
     data = whole.read_bytes()
     assert library.ready(compiled) and not library.ready(tmp_path)
     changed = bytearray(data)
@@ -181,7 +181,7 @@ def test_damaged_code_is_never_run(compiled: Path, tmp_path: Path) -> None:
 
 def test_damaged_code_is_made_again(compiled: Path, tmp_path: Path) -> None:
     CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
-    (whole,) = compiled.glob("*.code")
+    whole = library._place(compiled)
     (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-100])
     (tmp_path / whole.name).chmod(0o600)
     program = "import sys; from pathlib import Path; from engine.decode import library; library.load(Path(sys.argv[1]))"
@@ -263,7 +263,7 @@ def test_verify_measures_the_difference(compiled: Path) -> None:
 
 def test_folders_that_others_may_write_to_are_not_run_from(compiled: Path, tmp_path: Path) -> None:
     CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
-    (whole,) = compiled.glob("*.code")
+    whole = library._place(compiled)
     assert library.fault(compiled) == "" and "No such file" in library.fault(tmp_path)
     open_to_all = tmp_path / "open"
     open_to_all.mkdir()
@@ -282,7 +282,7 @@ def test_folders_that_others_may_write_to_are_not_run_from(compiled: Path, tmp_p
 @pytest.mark.parametrize("wrong", [{"size": -5}, {"size": 0}, {"size": 10**12}, {"entry": 10**9}, {"entry": -1}])
 def test_impossible_numbers_in_the_head_are_damage(wrong: dict[str, int], compiled: Path, tmp_path: Path) -> None:
     CompiledStep.build(tiny_model(tiny_config("rope")), "fp32", 1, compiled).close()
-    (whole,) = compiled.glob("*.code")
+    whole = library._place(compiled)
     data = whole.read_bytes()
     head = json.loads(data[: library.PAGE].removeprefix(library.MARK).partition(b"\n")[0]) | wrong
     place = tmp_path / "x.code"
