@@ -75,9 +75,9 @@ class Crew:
         """End the helpers."""
         if self._closing:
             return
-        self._closing = True
         with contextlib.suppress(RuntimeError):
-            self.rest()
+            self.rest()  # first: a helper that finds the end has no more to do with steps
+        self._closing = True
         for bell in self._bells:
             bell.release()
 
