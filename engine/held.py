@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import files
 from engine.protocol import CheckpointInfo, Event, Load, Started
 from engine.settings import SAMPLING_PRESETS, GenerationRequest
 
@@ -158,12 +159,6 @@ def _loss(checkpoint: Checkpoint, choices: Choices | None) -> float | None:
 
 def _stamp(source: str | None) -> object:
     """When the files of a checkpoint were last changed, so that one that was written anew is read anew."""
-    if source is None:
-        return None
-    found = []
     with contextlib.suppress(OSError):
-        folder = Path(source)
-        for path in [folder, *sorted(folder.iterdir())] if folder.is_dir() else [folder]:
-            stat = path.stat()
-            found.append((path.name, stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+        return files.stamps(Path(source)) if source is not None else None
+    return None

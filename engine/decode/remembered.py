@@ -121,13 +121,7 @@ def give_up(folder: Path, subject: Subject, reason: str) -> None:
 def checkpoint_digest(path: Path, choices: Choices | None = None) -> str:
     """Changes when a file of the checkpoint does, as its date or size tells, or when it is opened otherwise."""
     path = path.resolve()
-    told: list[object] = [str(path), (choices or Choices()).to_json()]
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        try:
-            stat = file.stat()
-        except OSError:  # a link that leads nowhere
-            continue
-        told.append((file.name, stat.st_mtime_ns, stat.st_size))
+    told = [str(path), (choices or Choices()).to_json(), files.stamps(path)]
     return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

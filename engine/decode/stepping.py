@@ -148,8 +148,8 @@ class CompiledStepping:
     """The compiled step, from the prompt on."""
 
     def __init__(self, step: CompiledStep, capacity: int, texts: int, settings: SamplingSettings) -> None:
-        self._step, self._picked = step, picked_out(settings)
-        step.start(texts, capacity, top_k=self._picked)
+        self._step = step
+        step.start(texts, capacity, top_k=picked_out(settings))
         self._begun = step.begun
 
     @property
@@ -158,8 +158,6 @@ class CompiledStepping:
 
     def read(self, rows: Sequence[Sequence[int]]) -> Sequence[Outlook]:
         self._refuse_a_stranger()
-        self._step.start(self._step.rows, self._step.capacity, top_k=self._picked)
-        self._begun = self._step.begun
         return self._outlooks(self._step.read(rows))
 
     def select(self, rows: Sequence[int]) -> None:

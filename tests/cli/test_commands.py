@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -136,3 +137,14 @@ def test_doctor_says_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TINYTALES_HOME", str(tmp_path / "file" / "below"))
     done = run("doctor")
     assert done.returncode == 1 and "! " in done.stdout and "broken" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_no_line_of_the_terminal_imports_torch_and_none_of_the_engine_textual() -> None:
+    """Not in a function either: what needs torch is the engine's."""
+    root = Path(__file__).parents[2]
+    for package, foreign in (("tinytales_tui", "torch"), ("engine", "textual")):
+        for path in (root / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                assert foreign not in {name.partition(".")[0] for name in names}, path

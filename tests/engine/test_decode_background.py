@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from worker_process import Process
 
 pytest.importorskip("numba")
 
@@ -20,7 +21,6 @@ from engine.decode import background, checking, remembered
 from engine.decode.background import Background
 from engine.held import Held, Holder, write
 from engine.protocol import (
-    Command,
     Done,
     Event,
     Failed,
@@ -33,8 +33,6 @@ from engine.protocol import (
     StatusReport,
     StepChanged,
     Token,
-    decode_event,
-    encode,
 )  # fmt: skip
 from engine.settings import GenerationRequest, SamplingSettings
 
@@ -53,27 +51,13 @@ def code(compiled: Path) -> Path:
     return put_code(compiled)
 
 
-class Process:
-    """A worker and its pipes."""
+class Worker(Process):
+    """One that is asked for stories and must not fail."""
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "engine.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def send(self, *commands: Command) -> None:
-        assert self.process.stdin
-        for command in commands:
-            self.process.stdin.write(encode(command))
-        self.process.stdin.flush()
-
-    def until(self, kind: type) -> list[Event]:
-        assert self.process.stdout
-        events: list[Event] = []
-        while not events or not isinstance(events[-1], kind):
-            line = self.process.stdout.readline()
-            assert line, "the worker ended"
-            events.append(decode_event(line))
-            assert not isinstance(events[-1], Failed), events[-1]
-        return events
+    def event(self) -> Event:
+        event = super().event()
+        assert not isinstance(event, Failed), event
+        return event
 
     def story(self, number: int, request: GenerationRequest = SHORT) -> tuple[Started, str]:
         """What wrote it, and its text."""
@@ -91,19 +75,16 @@ def how(started: Started) -> tuple[str, str, int | None, float | None]:
 
 
 @pytest.fixture
-def worker() -> Iterator[Process]:
-    made = Process()
+def worker() -> Iterator[Worker]:
+    made = Worker()
     try:
         yield made
     finally:
-        made.process.kill()
-        made.process.wait()
-        made.process.stdin.close()  # type: ignore[union-attr]
-        made.process.stdout.close()  # type: ignore[union-attr]
+        made.close()
 
 
 def test_what_was_chosen_writes_the_next_story_and_never_the_one_under_way(
-    worker: Process, tiny_checkpoint: Path, code: Path
+    worker: Worker, tiny_checkpoint: Path, code: Path
 ) -> None:
     remember(tiny_checkpoint, "compiled", "int8")
     worker.send(Load(1, str(tiny_checkpoint), device="cpu"), Generate(2, LONG))
@@ -135,9 +116,7 @@ def test_what_was_chosen_writes_the_next_story_and_never_the_one_under_way(
     assert how(again) == ("plain", "fp32", 1, None) and same == plain
 
 
-def test_where_nothing_was_chosen_it_is_measured_after_the_first_story(
-    worker: Process, tiny_checkpoint: Path, code: Path
-) -> None:
+def test_where_nothing_was_chosen_it_is_measured_after_the_first_story(worker: Worker, tiny_checkpoint: Path, code: Path) -> None:
     subject = remembered.Subject.of(tiny_checkpoint)
     worker.send(Load(1, str(tiny_checkpoint), device="cpu"))
     worker.until(Loaded)

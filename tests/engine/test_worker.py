@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from worker_process import Process
 
 from engine.protocol import (
     PROTOCOL,
     Cancel,
-    Command,
     Done,
-    Event,
     Failed,
     Finished,
     Generate,
@@ -30,39 +27,10 @@ from engine.protocol import (
     Status,
     StatusReport,
     Token,
-    decode_event,
-    encode,
 )
 from engine.settings import GenerationRequest, SamplingSettings
 
 LONG = SamplingSettings(max_tokens=4096, min_tokens=4096, stop_loops=False, seed=1)
-
-
-class Process:
-    """A worker and its pipes."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def send(self, *commands: Command) -> None:
-        assert self.process.stdin
-        for command in commands:
-            self.process.stdin.write(encode(command))
-        self.process.stdin.flush()
-
-    def event(self) -> Event:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line, "the worker ended"
-        return decode_event(line)
-
-    def until(self, kind: type) -> list[Event]:
-        events = [self.event()]
-        while not isinstance(events[-1], kind):
-            events.append(self.event())
-        return events
 
 
 @pytest.fixture
@@ -71,10 +39,7 @@ def worker() -> Iterator[Process]:
     try:
         yield made
     finally:
-        made.process.kill()
-        made.process.wait()
-        for pipe in (made.process.stdin, made.process.stdout, made.process.stderr):
-            pipe.close()  # type: ignore[union-attr]
+        made.close()
 
 
 def test_a_session(worker: Process, tiny_checkpoint: Path, plain_checkpoint: Path) -> None:

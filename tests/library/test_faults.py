@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from tinytales_tui.library.tree import Tree
 ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys, time
+from collections.abc import Iterator
 from pathlib import Path
 from tinytales_tui.library.store import Library
 from tinytales_tui.library.tree import Tree
@@ -102,6 +105,7 @@ def test_a_writer_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.
 
 LIMITED = """
 import resource, sys
+from collections.abc import Iterator
 from pathlib import Path
 from tinytales_tui.library.store import Library
 from tinytales_tui.library.story import LibraryError, StoryChanged
@@ -131,12 +135,20 @@ def test_a_disk_that_refuses_is_told_and_nothing_is_half_written(tmp_path: Path)
     sound(path)
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True).returncode:
-        pytest.skip("a small disk can only be mounted by root")
+@contextlib.contextmanager
+def disk_of(size: str, folder: Path) -> Iterator[Path]:
+    """A disk of its own; skips the test where none can be mounted."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("a disk can only be mounted by root")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    with disk_of("1m", tmp_path / "small") as small:
         with Library.open(small / "stories.db") as library:
             story = library.add(small_story())
             with pytest.raises(LibraryError, match="the disk is full, so nothing of it was changed"):
@@ -146,16 +158,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
             subprocess.run(["mount", "-o", "remount,size=8m", str(small)], check=True)
             assert library.save(story, story.tree.write(3, " There is room again.", now=2.0)).text.endswith("again.")
         sound(small / "stories.db")
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("a disk can only be mounted by root")
-    try:
+    with disk_of("4m", tmp_path / "disk") as disk:
         with Library.open(disk / "stories.db") as library:
             story = library.add(small_story())
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -165,8 +171,6 @@ def test_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
                 library.trash(story.id)
         with pytest.raises(LibraryError, match=r"cannot be used: the disk is read-only\."):
             Library.open(disk / "other.db")
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_library_that_cannot_be_made(tmp_path: Path) -> None:

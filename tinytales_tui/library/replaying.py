@@ -138,7 +138,7 @@ def _compare(node: Node, held: Held, request: GenerationRequest, tree: Tree) -> 
 
 def surroundings(recipe: Recipe, held: Held, started: Started | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is not as the recipe tells it, and what it does not tell."""
-    import torch
+    from engine.devices import describe
 
     info = held.info
     found = identity(info.path)
@@ -146,7 +146,7 @@ def surroundings(recipe: Recipe, held: Held, started: Started | None) -> tuple[t
         ("the checkpoint", recipe.checkpoint, info.source.split("@")[0] if "@" not in recipe.checkpoint else info.source),
         ("the checkpoint's revision", recipe.revision[:12], found.revision[:12]),
         ("the checkpoint's weights (sha256)", recipe.sha256[:16], found.sha256[:16]),
-        ("torch", recipe.torch, torch.__version__),
+        ("torch", recipe.torch, str(describe()["torch"])),
         ("the device", recipe.device, info.device),
         ("the number of threads", _text(recipe.threads), _text(started.threads if started else None)),
         ("the step", recipe.step, info.step),
