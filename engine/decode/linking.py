@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-ALLOCATED, WRITABLE, EXECUTABLE = 2, 1, 4
+WRITABLE, ALLOCATED = 1, 2
 """Flags of a section."""
 SYMBOLS, RELOCATIONS, EMPTY = 2, 4, 8
 """Types of a section."""
