@@ -8,6 +8,9 @@ python -m engine.worker`). Knows no torch.
     command                 events it brings, each with the command's id
     Load(id, source, …)     Loading …, then Loaded or Failed
     Generate(id, request)   Started, Token …, Finished (one a story), Done; or Failed
+    Together(parts)         what each part would bring alone, in turns: a token of each request after the other
+    Look(id, request, …)    Prospect or Failed
+    Score(id, request)      Scored or Failed
     Cancel(id)              takes effect within one token: the generation's Finished events say "cancelled"
     Status(id)              StatusReport
     Quit()                  the worker ends (as it does when its input closes)
@@ -20,13 +23,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
 from engine.settings import GenerationRequest, SamplingSettings, StopReason
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised by one whenever a message changes in a way that the other side would misread."""
 
 
@@ -62,6 +65,33 @@ class Load:
 @dataclass(frozen=True)
 class Generate:
     """Write what the request asks for with the checkpoint that is held."""
+
+    id: int
+    request: GenerationRequest
+
+
+@dataclass(frozen=True)
+class Together:
+    """Write several requests with the checkpoint that is held, all at once; each has its own id, events, end and `Cancel`."""
+
+    parts: tuple[Generate, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What may come next, if the request were written; nothing is drawn."""
+
+    id: int
+    request: GenerationRequest
+    count: int = 10
+    """How many of the likeliest tokens are told."""
+    also: int | None = None
+    """A token that is told too, however unlikely it is."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely the model finds the request's opening, token by token, after the prompt that the request asks for."""
 
     id: int
     request: GenerationRequest
@@ -203,6 +233,8 @@ class Finished:
     """Time to first token: seconds from the request to the first token drawn."""
     tokens_per_s: float
     """Decode rate of this story: tokens after the first, divided by the time they took; 0 for a single token."""
+    detail: str = ""
+    """More on the reason in a few words for a person: what repeated itself, or which stop string came; mostly nothing."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +242,47 @@ class Done:
     """Every story of the generation has ended."""
 
     id: int
+
+
+@dataclass(frozen=True)
+class Chance:
+    """One token that may come next."""
+
+    token: int
+    text: str
+    """Its characters; U+FFFD where it is a part of one, nothing for a token that ends the story (see `ends`)."""
+    logprob: float
+    """As `Token.logprob`: what the model itself gives it."""
+    share: float
+    """Probability with which it would be drawn, by all settings of the request; 0 where it is cut away."""
+    cut: str = ""
+    """What takes its chance away: `banned`, `top-k`, `top-p`, `min-p`, or at temperature 0 `temperature`; empty: nothing."""
+    ends: bool = False
+    """It ends the story."""
+    whole: bool = True
+    """Its bytes are whole characters, so that a text can go on with exactly it."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What may come next: the likeliest tokens by the model itself, likeliest first, and at last the one that was asked for too."""
+
+    id: int
+    chances: tuple[Chance, ...]
+    kept: int
+    """How many tokens of the whole vocabulary may be drawn."""
+    left: float
+    """Probability, by the model itself, of all tokens that may be drawn."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The opening's tokens, as they were read."""
+
+    id: int
+    tokens: tuple[tuple[int, int, float], ...]
+    """Of each: its id, how many characters of the opening come out with it, and its log probability (NaN for the very first token
+    of a text that nothing stands before)."""
 
 
 @dataclass(frozen=True)
@@ -232,13 +305,11 @@ class Failed:
     """`usage`, `checkpoint`, `network` or `error`: which exit code or hint fits."""
 
 
-Command = Load | Generate | Cancel | Status | Quit
-Event = Hello | Loading | Loaded | StepChanged | Started | Token | Finished | Done | StatusReport | Failed
+Command = Load | Generate | Together | Look | Score | Cancel | Status | Quit
+Event = Hello | Loading | Loaded | StepChanged | Started | Token | Finished | Done | Prospect | Scored | StatusReport | Failed
 
-_COMMANDS: dict[str, type] = {cls.__name__: cls for cls in (Load, Generate, Cancel, Status, Quit)}
-_EVENTS: dict[str, type] = {
-    cls.__name__: cls for cls in (Hello, Loading, Loaded, StepChanged, Started, Token, Finished, Done, StatusReport, Failed)
-}
+_COMMANDS: dict[str, type] = {cls.__name__: cls for cls in get_args(Command)}
+_EVENTS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 
 
 def encode(message: Command | Event) -> bytes:
@@ -272,8 +343,14 @@ def _decode(line: bytes, classes: dict[str, type]) -> Any:
 
 
 def _build(cls: type, data: dict[str, Any]) -> Any:
-    if cls is Generate:
+    if cls in (Generate, Look, Score):
         data["request"] = GenerationRequest.from_json(data.get("request"))
+    if cls is Together:
+        data["parts"] = tuple(_build(Generate, dict(part)) for part in data["parts"])
+    if cls is Prospect:
+        data["chances"] = tuple(Chance(**chance) for chance in data["chances"])
+    if cls is Scored:
+        data["tokens"] = tuple((int(token), int(letters), float(logprob)) for token, letters, logprob in data["tokens"])
     if cls is Load and data.get("choices") is not None:
         data["choices"] = Choices.from_json(data["choices"])
     if isinstance(data.get("checkpoint"), dict):

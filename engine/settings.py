@@ -235,6 +235,13 @@ class SamplingSettings(JsonRoundTrip):
     """Strings that end the story where they appear; they are not part of it."""
     stop_loops: bool = True
     """End a story that has begun to repeat itself."""
+    favoured_words: tuple[str, ...] = ()
+    """Words that are made likelier wherever they may come, by `favour`."""
+    must_mention: tuple[str, ...] = ()
+    """Words that are favoured in the same way until they have come."""
+    favour: float = number(
+        3.0, "Favour", 0.0, 10.0, 0.5, "How much likelier favoured words become; it is added to their logits, and 0 is off."
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -284,6 +291,9 @@ class GenerationRequest(JsonRoundTrip):
     """Some of `STORY_FEATURES`; a sad ending adds its own."""
     sentence: str = ""
     """A sentence that should occur in the story."""
+    tail: tuple[int, ...] = ()
+    """The last tokens of the opening, as they were drawn: they are read as they are, while what stands before them is encoded. Empty: all
+    of the opening is encoded, and may be cut into other tokens than those that it was written with."""
 
     def __post_init__(self) -> None:
         if (

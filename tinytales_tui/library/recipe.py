@@ -52,6 +52,11 @@ class Recipe:
     """Version of torch; empty where it was not told."""
     program: str = ""
     """Version of this program."""
+    tail: int = 0
+    """How many of the last tokens before it were read as they were drawn; what stood before them was encoded."""
+    batch: int = 1
+    """How many stories were written at once, of which this is number `row`, from 0; `seed` is its own."""
+    row: int = 0
     ttft_s: float | None = None
     tokens_per_s: float | None = None
 
