@@ -17,6 +17,7 @@ _OF_A_RECORD = (
 """What has the same name and meaning in a `StoryRecord`."""
 _TEXTS = ("topic", "sentence", "checkpoint", "revision", "sha256", "step", "precision", "device", "torch", "program")
 _NUMBERS = ("precision_loss", "ttft_s", "tokens_per_s")
+_COUNTS = ("tail", "batch", "row")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Recipe:
             **{name: lambda value: isinstance(value, str) for name in _TEXTS},
             **{name: lambda value: type(value) in (int, float) for name in _NUMBERS},
             **{name: lambda value: isinstance(value, dict) for name in ("sampling", "choices")},
-            **{name: lambda value: type(value) is int and 0 <= value < 2**63 for name in ("seed", "threads")},
+            **{name: lambda value: type(value) is int and 0 <= value < 2**63 for name in ("seed", "threads", *_COUNTS)},
             **dict.fromkeys(("words", "features"), _are_texts),
             "ending": lambda value: value in ("happy", "sad", None),
         }
