@@ -1,11 +1,13 @@
 """A stand-in for the engine worker that needs no model: it speaks the real protocol and writes seeded nonsense.
 
-Run as `python scripted_worker.py [--rate TOKENS_PER_S] [--plain] [...]`; see `main` for what each switch makes it do.
+Run as `python scripted_worker.py [--rate TOKENS_PER_S] [--plain] [...]`; see `main` for what each switch makes it do. What may come
+next depends on the last letters of the text alone, so what it looks at, scores and writes agrees. A topic `fail` is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import queue
 import random
@@ -13,6 +15,8 @@ import re
 import sys
 import threading
 import time
+import zlib
+from collections.abc import Iterator
 
 from engine import protocol
 from engine.settings import GenerationRequest, SamplingSettings
@@ -41,6 +45,34 @@ WORDS = [
     "very",
     "big",
 ]
+
+DETAILS = {"loop": "“and the dog ran” came 4 times in a row", "stop string": "“The end” came"}
+"""What is told of a stop reason."""
+END, HALF, FIRST_WORD = 0, 1, 10
+"""Tokens: the end of a story, half of a character, and the first of the words."""
+
+
+def token_of(text: str) -> int:
+    """The id of a piece of text: always the same."""
+    word = text.removeprefix(" ")
+    return FIRST_WORD + WORDS.index(word) if word in WORDS and text != word else 1000 + zlib.crc32(text.encode()) % 49_000
+
+
+def outlook(text: str) -> dict[int, tuple[str, float]]:
+    """What may come after a text: of each token its own text and its log probability, likeliest first."""
+    draw = random.Random(text[-40:])
+    pieces = [(FIRST_WORD + place, f" {word}") for place, word in enumerate(WORDS)]
+    draw.shuffle(pieces)
+    pieces.insert(5, (END, ""))
+    pieces.insert(9, (HALF, "\ufffd"))
+    weights = [math.exp(-0.35 * place - 0.1 * draw.random()) for place in range(len(pieces))]
+    total = sum(weights) / 0.98  # the rest of the vocabulary has the rest
+    return {token: (piece, math.log(weight / total)) for (token, piece), weight in zip(pieces, weights, strict=True)}
+
+
+def logprob(before: str, token: int) -> float:
+    """Of a token after a text; a token that is not among the words is unlikely."""
+    return outlook(before).get(token, ("", -7.5))[1]
 
 
 def send(event: protocol.Event) -> None:
@@ -82,7 +114,13 @@ class Worker:
             if isinstance(command, protocol.Load):
                 self.load(command)
             elif isinstance(command, protocol.Generate):
-                self.generate(command)
+                self.together(protocol.Together((command,)))
+            elif isinstance(command, protocol.Together):
+                self.together(command)
+            elif isinstance(command, protocol.Look):
+                self.look(command)
+            elif isinstance(command, protocol.Score):
+                self.score(command)
             elif isinstance(command, protocol.Status):
                 send(protocol.StatusReport(command.id, self.info, None, 1))
             else:
@@ -110,31 +148,92 @@ class Worker:
         )
         send(protocol.Loaded(command.id, self.info, self.options.load_seconds))
 
-    def generate(self, command: protocol.Generate) -> None:
-        request = command.request
-        seed = request.sampling.seed if request.sampling.seed is not None else random.randrange(2**31)
-        send(protocol.Started(command.id, 12, 256, seed, request.topic))
-        start, reason, drawn = time.monotonic(), "length", 0
-        count = min(request.sampling.max_tokens, self.options.tokens)
-        told = re.findall(r"\s*\S+", self.options.text)[:count] or words(request, seed, count)
-        for index, text in enumerate(told):
+    def generate(self, command: protocol.Generate) -> Iterator[None]:
+        """Write all stories of a request; stops after each of their tokens."""
+        request, options = command.request, self.options
+        if request.topic == "fail":
+            send(protocol.Failed(command.id, "This story cannot be written: its topic is fail.", "usage"))
+            return
+        first = request.sampling.seed if request.sampling.seed is not None else random.randrange(2**31)
+        send(protocol.Started(command.id, 12, 256, first, request.topic))
+        count = min(request.sampling.max_tokens, options.tokens)
+        stories = [
+            re.findall(r"\s*\S+", options.text)[:count] or words(request, first + story, count) for story in range(request.count)
+        ]
+        texts = [given(request)] * request.count
+        start, reason, drawn = time.monotonic(), options.ends, 0
+        for index in range(max(map(len, stories))):
             if command.id in self.cancelled:
                 reason = "cancelled"
                 break
-            if self.options.die_after and index == self.options.die_after:
+            if options.die_after and index == options.die_after:
                 os.kill(os.getpid(), 9)
-            if self.options.nasty and index == 5:
-                text = " [bold]not markup[/] \x1b[31mnot red\x1b[0m \u202e[/oops"
-            if self.options.rate:
-                time.sleep(max(0.0, start + index / self.options.rate - time.monotonic()))
+            if options.rate:
+                time.sleep(max(0.0, start + index / options.rate - time.monotonic()))
             drawn += 1
-            send(protocol.Token(command.id, 0, 1, text, -1.0, time.monotonic() - start))
-        else:
-            reason = "end of text"
+            for story, told in enumerate(stories):
+                text = " [bold]not markup[/] \x1b[31mnot red\x1b[0m \u202e[/oops" if options.nasty and index == 5 else told[index]
+                token, spent = token_of(text), time.monotonic() - start
+                send(protocol.Token(command.id, story, token, text, logprob(texts[story], token), spent))
+                texts[story] += text
+            yield
         spent = time.monotonic() - start
         rate = (drawn - 1) / spent if drawn > 1 and spent > 0 else 0.0
-        send(protocol.Finished(command.id, 0, reason, "", seed, 12, drawn, 0.01, rate))
+        detail = DETAILS.get(reason, "")
+        for story in range(request.count):
+            send(protocol.Finished(command.id, story, reason, "", first + story, 12, drawn, 0.01, rate, detail))
         send(protocol.Done(command.id))
+
+    def together(self, command: protocol.Together) -> None:
+        """All parts in turns, a token of each after the other."""
+        going = [self.generate(part) for part in command.parts]
+        while going:
+            going = [part for part in going if next(part, True) is None]
+
+    def look(self, command: protocol.Look) -> None:
+        """What may come next: temperature, top-k, top-p, min-p and bans cut as they do in the engine."""
+        sampling = command.request.sampling
+        told = outlook(given(command.request))
+        if command.also is not None and command.also not in told:
+            told[command.also] = ("?", -7.5)
+        banned = {f" {word.strip().lower()}" for word in sampling.banned_words}
+        cuts = {token: "banned" if text in banned else "" for token, (text, _) in told.items()}
+        left = [token for token in told if not cuts[token]]
+        sharpness = 1 / (sampling.temperature or 0.001)
+        weights = {token: math.exp(sharpness * (told[token][1] - told[left[0]][1])) for token in left}
+        before = 0.0
+        for rank, token in enumerate(left):
+            if sampling.temperature == 0.0 and rank:
+                cuts[token] = "temperature"
+            elif 0 < sampling.top_k <= rank:
+                cuts[token] = "top-k"
+            elif rank and before >= sampling.top_p * sum(weights.values()):
+                cuts[token] = "top-p"
+            elif weights[token] < sampling.min_p * weights[left[0]]:
+                cuts[token] = "min-p"
+            before += weights[token]
+        kept = [token for token in left if not cuts[token]]
+        shares = {token: weights[token] / sum(weights[other] for other in kept) for token in kept}
+        chances = [
+            protocol.Chance(token, text, logprob, shares.get(token, 0.0), cuts[token], token == END, token != HALF)
+            for rank, (token, (text, logprob)) in enumerate(told.items())
+            if rank < command.count or token == command.also
+        ]
+        probability = sum(math.exp(told[token][1]) for token in kept)
+        send(protocol.Prospect(command.id, tuple(chances), len(kept), probability))
+
+    def score(self, command: protocol.Score) -> None:
+        opening, tokens, before = command.request.opening, [], ""
+        for piece in re.findall(r"\s*\S+|\s+$", opening):
+            token = token_of(piece)
+            tokens.append((token, len(piece), logprob(before, token) if before or not self.options.plain else math.nan))
+            before += piece
+        send(protocol.Scored(command.id, tuple(tokens)))
+
+
+def given(request: GenerationRequest) -> str:
+    """The text that the request goes on from."""
+    return request.opening or (request.topic if request.ending is None else "")
 
 
 def main() -> None:
@@ -147,6 +246,7 @@ def main() -> None:
     parser.add_argument("--style", default="topic-ending", help="the prompt style of the checkpoint")
     parser.add_argument("--nasty", action="store_true", help="write markup and escape codes")
     parser.add_argument("--die-after", type=int, default=0, help="SIGKILL itself before this token")
+    parser.add_argument("--ends", default="end of text", help="the reason why a story ends that nobody stops")
     parser.add_argument("--protocol", type=int, default=protocol.PROTOCOL)
     parser.add_argument("--greeting", default="", help="a line before hello, as a remote shell writes it")
     parser.add_argument("--big-line", type=int, default=0, help="after hello, one token of this many characters")
