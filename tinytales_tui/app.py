@@ -41,6 +41,8 @@ from tinytales_tui.write.screen import WriteScreen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tinytales_tui.library.story import Story
+
 
 @dataclass(frozen=True)
 class Pane:
@@ -291,6 +293,16 @@ class TinyTalesApp(App[None]):
                 await self.engine.hold(absolute(which.source), which.choices)
 
         self.run_worker(load(), group="engine")
+
+    def open_story(self, story: Story) -> None:
+        """Bring a story of the library to the front of the Write pane."""
+        self.switch_mode("write")
+
+        def show() -> None:
+            for screen in self._write_screens():
+                screen.open_story(story)
+
+        self.call_after_refresh(show)  # the pane may only now be made
 
     async def hold_again(self) -> None:
         """Load the checkpoint that is held once more, since something else was chosen about it."""

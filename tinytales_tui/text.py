@@ -28,6 +28,9 @@ def _table() -> dict[int, str | None]:
 
 
 _TABLE = _table()
+_SAME_LENGTH = {code: "\ufffd" if put is None else put[0] for code, put in _TABLE.items()} | dict.fromkeys(
+    (0x200D, 0xFE0E, 0xFE0F), "·"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -40,6 +43,16 @@ def safe_text(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _SURROGATE.sub("\ufffd", text.translate(_TABLE))
+
+
+def same_length(text: str) -> str:
+    """As `safe_text`, but with one sign for each, so that a place in what is shown is the same place in the text itself.
+
+    What could steer the terminal is shown as U+FFFD, a joiner, which takes no cell of its own, as a middle dot.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _SURROGATE.sub("\ufffd", text.translate(_SAME_LENGTH))
 
 
 def one_line(text: str, width: int) -> str:

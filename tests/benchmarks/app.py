@@ -108,7 +108,7 @@ async def compare(
             for run in range(runs + 1):
                 begun, before, (busy, ours) = time.perf_counter(), time.process_time(), processor_times()
                 await pilot.press("ctrl+r" if run else "enter")
-                await _until(lambda wanted=run + 1: len(desk.entries) == wanted and not desk.writing)
+                await _until(lambda wanted=run + 1: len(desk.tree.nodes) == wanted and not desk.writing)
                 assert desk.record.tokens == sampling.max_tokens, desk.record
                 took = time.process_time() - before
                 directly, (busy_now, ours_now) = await asyncio.to_thread(direct.write), processor_times()

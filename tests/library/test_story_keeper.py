@@ -16,35 +16,55 @@ from engine.protocol import CheckpointInfo, Finished, Started
 from engine.settings import SamplingSettings
 from tinytales_tui.engine_client import Written
 from tinytales_tui.library.identity import identity
+from tinytales_tui.library.records import record_of
 from tinytales_tui.library.store import Library
 from tinytales_tui.story import StoryRecord
 from tinytales_tui.write.asking import Asked, going_on
 from tinytales_tui.write.desk import Desk
 from tinytales_tui.write.keeper import Keeper
-from tinytales_tui.write.story_keeper import StoryKeeper
+from tinytales_tui.write.story_keeper import Sitting, StoryKeeper
 
 INFO = CheckpointInfo(
     "tiny", "default", "llama", 1, 256, "bytes", "topic-ending", "cpu", "int8", SamplingSettings(), step="compiled"
 )
 
 
-def begin(desk: Desk, number: int, asked: Asked, before: StoryRecord | None = None, retry: bool = False, **info: object) -> None:
+def begin(desk: Desk, number: int, asked: Asked, **options: object) -> None:
     request = asked.request(SamplingSettings(seed=number, max_tokens=50), "topic-ending")
-    desk.begin(number, request, dataclasses.replace(INFO, **info), before, retry)  # type: ignore[arg-type]
-    desk.on_started(Started(number, 12, 256, number, "prompt", "compiled", "int8", 2, 0.001))
+    desk.begin(number, request, INFO, **options)  # type: ignore[arg-type]
+    desk.on_event(Started(number, 12, 256, number, "prompt", "compiled", "int8", 2, 0.001))
+
+
+def retry(desk: Desk, number: int) -> None:
+    node = desk.last_generated
+    assert node is not None
+    begin(desk, number, Asked.of(record_of(desk.tree, node.number)), below=node.parent, new=False)
+
+
+def go_on(desk: Desk, number: int) -> None:
+    begin(desk, number, going_on(desk.record), below=desk.tree.current, new=False)
 
 
 def write(desk: Desk, number: int, *words: str) -> None:
     for place, word in enumerate(words):
-        desk.on_written(Written(number, 0, word, 1, 0.1, 0.2, ((40 + place, len(word), -1.0),)))
+        desk.on_event(Written(number, 0, word, 1, 0.1, 0.2, ((40 + place, len(word), -1.0),)))
 
 
 def finish(desk: Desk, number: int, rest: str = "", tokens: int = 2) -> None:
-    desk.on_finished(Finished(number, 0, "length", rest, number, 12, tokens, 0.1, 50.0))
+    desk.on_event(Finished(number, 0, "length", rest, number, 12, tokens, 0.1, 50.0))
+
+
+def take_back(desk: Desk, keeper: StoryKeeper, record: StoryRecord) -> None:
+    found = keeper.reopen(record)
+    desk.open(*found) if found else desk.restore(record)
+
+
+def sitting(desk: Desk) -> Sitting:
+    return Sitting(dict(desk.drafts), dict(desk.generations))
 
 
 def keep(keeper: StoryKeeper, desk: Desk) -> str | None:
-    return keeper.keep(tuple(desk.generations.values()), desk.current.number if desk.current else None)
+    return keeper.keep(sitting(desk))
 
 
 @pytest.fixture
@@ -63,14 +83,14 @@ def test_a_retry_is_a_sibling_and_going_on_a_child(path: Path) -> None:
     write(desk, 1, " a", " dog")
     finish(desk, 1, "!")
     keep(keeper, desk)
-    begin(desk, 2, Asked.of(desk.record), retry=True)
+    retry(desk, 2)
     write(desk, 2, "Another", " try")
     finish(desk, 2)
-    begin(desk, 3, going_on(desk.record), before=desk.record)
+    go_on(desk, 3)
     write(desk, 3, " goes", " on")
     keep(keeper, desk)
     finish(desk, 3)
-    begin(desk, 4, Asked.of(desk.record), before=desk.record.before, retry=True)
+    retry(desk, 4)
     write(desk, 4, " and", " on")
     finish(desk, 4)
     keep(keeper, desk)
@@ -102,7 +122,8 @@ def test_a_retry_is_a_sibling_and_going_on_a_child(path: Path) -> None:
         assert first.recipe.torch.startswith("2.") and first.recipe.program
         request = tree.node(3).recipe.request(tree.text_before(3))
         assert (
-            request == dataclasses.replace(desk.generations[3].request, sampling=request.sampling) and request.sampling.seed == 3
+            request == dataclasses.replace(desk.generations[1, 3].request, sampling=request.sampling)
+            and request.sampling.seed == 3
         )
 
 
@@ -111,7 +132,7 @@ def test_words_that_a_story_begins_with_are_the_writers(path: Path) -> None:
     begin(desk, 1, Asked("", "Once upon a time", "none"))
     write(desk, 1, " a dog")
     finish(desk, 1)
-    begin(desk, 2, Asked.of(desk.record), retry=True)
+    retry(desk, 2)
     write(desk, 2, " a cat")
     keep(keeper, desk)
     with Library.open(path) as library:
@@ -127,8 +148,8 @@ def test_nothing_of_a_cancelled_or_overtaken_story_is_lost(path: Path) -> None:
     desk, keeper = Desk(), StoryKeeper(path)
     begin(desk, 1, Asked("a dog", "", "sad"))
     write(desk, 1, "One")
-    begin(desk, 2, Asked.of(desk.record), retry=True)  # before anything was kept, and before a word of it came
-    begin(desk, 3, Asked.of(desk.record), retry=True)
+    retry(desk, 2)  # before anything was kept, and before a word of it came
+    retry(desk, 3)
     write(desk, 3, "Three")
     desk.undo()
     begin(desk, 4, Asked("a cat", "", "sad"))  # the desk lets the undone story go
@@ -137,7 +158,7 @@ def test_nothing_of_a_cancelled_or_overtaken_story_is_lost(path: Path) -> None:
         [line] = library.listing()
         tree = library.get(line.id).tree
     assert [(n.text, n.stop_reason) for n in tree.nodes.values()] == [("One", "cancelled"), ("Three", "cancelled")]
-    assert set(desk.generations) == {1, 3, 4}
+    assert set(desk.generations) == {(1, 1), (1, 2), (4, 1)}
 
 
 def test_what_was_restored_goes_on_in_its_own_story(path: Path) -> None:
@@ -149,8 +170,8 @@ def test_what_was_restored_goes_on_in_its_own_story(path: Path) -> None:
     record = StoryRecord.from_json(desk.record.to_json())
     for restored, count in ((record, 1), (dataclasses.replace(record, seed=99, story="of another library"), 2)):
         desk, keeper = Desk(), StoryKeeper(path)
-        desk.restore(restored)
-        begin(desk, 2, going_on(desk.record), before=desk.record)
+        take_back(desk, keeper, restored)
+        go_on(desk, 2)
         write(desk, 2, " more")
         keep(keeper, desk)
         keeper.close()
@@ -169,7 +190,7 @@ def test_a_restored_copy_that_is_a_little_longer_goes_on_in_its_story(path: Path
     write(desk, 1, " day")  # this reached the autosave file, and the end came
     record = StoryRecord.from_json(desk.record.to_json())
     desk, keeper = Desk(), StoryKeeper(path)
-    desk.restore(record)
+    take_back(desk, keeper, record)
     keep(keeper, desk)
     with Library.open(path) as library:
         [line] = library.listing()
@@ -183,7 +204,7 @@ def test_a_library_that_refuses_is_said_once_and_tried_again(tmp_path: Path) -> 
     desk = Desk()
     begin(desk, 1, Asked("a dog", "", "sad"))
     write(desk, 1, "One")
-    arguments = (desk.record, {}, desk.revision, tuple(desk.generations.values()), 1)
+    arguments = (desk.record, {}, desk.revision, sitting(desk))
     trouble = keeper.keep(*arguments)
     assert trouble and trouble.startswith(
         "The story is not in your library for now, but it is still on the page. The library in "

@@ -119,7 +119,7 @@ async def test_a_story_comes_back_at_the_next_start(make_app, until, home: Path)
         assert not bar.display
         await until(pilot, lambda: len(list((home / "autosave").glob("*.json"))) == 1)
         await pilot.press("ctrl+r")  # and it can be gone on with
-        await until(pilot, lambda: len(again.screen.desk.entries) == 2)
+        await until(pilot, lambda: len(again.screen.desk.tree.nodes) == 2)
 
 
 async def test_later_keeps_and_discard_asks_twice(make_app, until, home: Path) -> None:

@@ -44,16 +44,16 @@ async def test_a_sitting_with_the_real_engine() -> None:
         assert screen.page.text.strip() == first.story.strip()
 
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: len(desk.entries) == 2 and not desk.writing)
+        await until(pilot, lambda: len(desk.tree.nodes) == 2 and not desk.writing)
         assert desk.record.story == first.story  # the seed is locked
 
         await pilot.press("ctrl+g")
-        await until(pilot, lambda: len(desk.entries) == 3 and desk.record.tokens > 2)
+        await until(pilot, lambda: len(desk.tree.nodes) == 3 and desk.record.tokens > 2)
         os.kill(app.engine.pid, signal.SIGKILL)
         await until(pilot, lambda: not desk.writing and app.engine.pid is None)
         assert desk.record.full_text.startswith(first.full_text)
 
         kept = desk.record.full_text
         await pilot.press("ctrl+g")  # the next request starts the engine again
-        await until(pilot, lambda: len(desk.entries) == 4 and not desk.writing and desk.record.tokens > 0)
+        await until(pilot, lambda: len(desk.tree.nodes) == 4 and not desk.writing and desk.record.tokens > 0)
         assert desk.record.full_text.startswith(kept)

@@ -39,14 +39,15 @@ def test_in_words(step: str, precision: str, loss: float | None, words: str) -> 
 def test_each_part_of_a_continued_story_says_what_wrote_it() -> None:
     desk = Desk()
     desk.begin(1, GenerationRequest(topic="a kite", ending="happy"), None)
-    desk.on_started(started(1, "plain", "fp32"))
-    desk.on_written(Written(1, 0, " Once.", 2, 0.1, 0.2))
+    desk.on_event(started(1, "plain", "fp32"))
+    desk.on_event(Written(1, 0, " Once.", 2, 0.1, 0.2, ((5, 6, -1.0),)))
     desk.let_go()
     first = desk.record
     assert first is not None
-    desk.begin(2, GenerationRequest(topic="a kite", ending="happy", opening=first.full_text), None, before=first)
-    desk.on_started(started(2, "compiled", "int8", 0.0))
-    desk.on_written(Written(2, 0, " Then.", 2, 0.1, 0.2))
+    request = GenerationRequest(topic="a kite", ending="happy", opening=first.full_text)
+    desk.begin(2, request, None, below=desk.tree.current, new=False)
+    desk.on_event(started(2, "compiled", "int8", 0.0))
+    desk.on_event(Written(2, 0, " Then.", 2, 0.1, 0.2, ((6, 6, -1.0),)))
     desk.let_go()
     record = desk.record
     assert record is not None

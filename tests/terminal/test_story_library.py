@@ -78,7 +78,7 @@ async def test_what_the_real_engine_wrote_can_be_replayed(tiny_checkpoint: Path)
         while not (desk.record and desk.record.story and desk.writing is None):
             await pilot.pause(0.05)
         await pilot.press("ctrl+g")
-        while not (len(desk.entries) == 2 and desk.record.tokens):
+        while not (len(desk.tree.nodes) == 2 and desk.record.tokens):
             await pilot.pause(0.01)
         await pilot.press("escape")
         while desk.writing is not None:

@@ -128,7 +128,7 @@ async def test_undo_while_writing_stops_it(make_app, until) -> None:
         assert len(kept) > 10
         await pilot.press("ctrl+r")
         await until(pilot, lambda: app.screen.desk.record.tokens > 3 and app.screen.desk.writing)
-        assert app.screen.desk.entries[0].record.full_text == kept
+        assert app.screen.desk.tree.text(1) == kept
         await pilot.press("escape")
         await until(pilot, finished(app))
 
@@ -145,7 +145,7 @@ async def test_a_locked_seed_writes_the_same_story_again(make_app, until) -> Non
         first = app.screen.desk.record
         assert first.seed == 42
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: finished(app)() and len(app.screen.desk.entries) == 2)
+        await until(pilot, lambda: finished(app)() and len(app.screen.desk.tree.nodes) == 2)
         assert app.screen.desk.record.story == first.story
 
 
@@ -157,7 +157,7 @@ async def test_going_on_from_the_end(make_app, until) -> None:
         await until(pilot, finished(app))
         first = app.screen.desk.record
         await pilot.press("ctrl+g")
-        await until(pilot, lambda: finished(app)() and len(app.screen.desk.entries) == 2)
+        await until(pilot, lambda: finished(app)() and len(app.screen.desk.tree.nodes) == 2)
         second = app.screen.desk.record
         assert (second.prompt, second.ending, second.opening) == ("a cat", "happy", first.full_text)
         assert second.full_text == first.full_text + second.story
@@ -376,7 +376,7 @@ async def test_the_palette_has_our_commands(make_app, until) -> None:
         await pilot.press(*"retry")
         await pilot.pause(0.5)
         await pilot.press("enter")
-        await until(pilot, lambda: len(getattr(app.screen, "desk", app.screen_stack[0].desk).entries) == 2)
+        await until(pilot, lambda: len(getattr(app.screen, "desk", app.screen_stack[0].desk).tree.nodes) == 2)
 
 
 async def test_ascii_and_no_colour(make_app, until, screen_text, monkeypatch) -> None:

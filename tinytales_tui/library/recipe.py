@@ -17,7 +17,7 @@ _OF_A_RECORD = (
 """What has the same name and meaning in a `StoryRecord`."""
 _TEXTS = ("topic", "sentence", "checkpoint", "revision", "sha256", "step", "precision", "device", "torch", "program")
 _NUMBERS = ("precision_loss", "ttft_s", "tokens_per_s")
-_COUNTS = ("tail", "batch", "row")
+_COUNTS = ("tail", "batch", "row", "tokens")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Recipe:
     batch: int = 1
     """How many stories were written at once, of which this is number `row`, from 0; `seed` is its own."""
     row: int = 0
+    tokens: int = 0
+    """How many were drawn, where it is not known which."""
     ttft_s: float | None = None
     tokens_per_s: float | None = None
 
@@ -85,7 +87,7 @@ class Recipe:
     def of(cls, record: StoryRecord, **more: Any) -> Self:
         """The recipe of (the latest part of) a story, with what a record does not tell: `revision`, `sha256`, `device`, `torch` ..."""
         shared = {name: getattr(record, name) for name in _OF_A_RECORD}
-        return cls(topic=record.prompt, sampling=record.sampling, **(shared | more))
+        return cls(topic=record.prompt, sampling=record.sampling, tokens=record.tokens, **(shared | more))
 
     def record(self, before: str, story: str, tokens: int, stop_reason: str | None, part: StoryRecord | None) -> StoryRecord:
         """The story so far as batch mode and the Write pane know it; `part`: the record of what was written before."""
@@ -94,15 +96,16 @@ class Recipe:
         if not unusual:
             shared |= {"step": "", "precision": "", "threads": None, "precision_loss": None}
         return StoryRecord(
-            prompt=self.topic, story=story, tokens=tokens, stop_reason=stop_reason, sampling=self.sampling, opening=before,
-            before=part, **shared,
+            prompt=self.topic, story=story, tokens=tokens or self.tokens, stop_reason=stop_reason, sampling=self.sampling,
+            opening=before, before=part, **shared,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; what is empty is left out."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         kept = {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
-        return {name: value for name, value in kept.items() if value not in ("", None, [], {})}
+        usual = {f.name: f.default for f in dataclasses.fields(self)}
+        return {name: value for name, value in kept.items() if value not in ("", None, [], {}, usual[name])}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

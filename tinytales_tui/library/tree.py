@@ -191,6 +191,22 @@ class Tree:
             self.node(number)
         return dataclasses.replace(self, current=number)
 
+    def until(self, number: int, letters: int, run: Run | None = None, *, now: float) -> Tree:
+        """A new node beside one, with its text up to so many letters, and then `run`: where another branch goes on from the middle.
+
+        A node that has just this text already is in front instead; so is the parent where there would be no text.
+        """
+        node = self.node(number)
+        runs = joined((*cut(node.runs, letters)[0], *((run,) if run is not None else ())))
+        if run is None and letters >= len(node.text):
+            return self.go(number)
+        if not runs:
+            return self.go(node.parent)
+        for other in self.children(node.parent):
+            if other.recipe is None and other.runs == runs:
+                return self.go(other.number)
+        return self.add(node.parent, runs, now=now)
+
     def edit(self, at: int | None, edit: Edit, *, now: float, same_go: bool = False) -> Tree:
         """The writer changes the text that stands at a node, anywhere in it; the text at every other node stays as it is.
 
@@ -217,6 +233,56 @@ class Tree:
         if anew is not None:
             return self._with(dataclasses.replace(anew, parent=parent, runs=runs, changed=now), anew.number)
         return self.add(parent, runs, now=now) if text_of(runs) else self.go(parent)
+
+    def drop(self, number: int) -> Tree:
+        """Without a node in which nothing is written and below which nothing hangs; where it was in front, its parent is."""
+        node = self.node(number)
+        if node.text or self._children.get(number):
+            raise UsageError("Only an empty end of a branch can be dropped.")
+        nodes = {other: kept for other, kept in self.nodes.items() if other != number}
+        return Tree(nodes, node.parent if self.current == number else self.current)
+
+    # Back to what was
+
+    def as_at(self, old: Tree) -> Tree:
+        """As it was at an earlier (or undone) time: what was in front, the marks, and what the writer had typed by then.
+
+        Nothing goes: what came since stays where it is, and where something hangs below a text that has been typed on, the older text
+        stands beside it.
+        """
+        tree, current = self, old.current
+        for number, was in old.nodes.items():
+            now = tree.nodes.get(number)
+            if now is None:
+                continue
+            marks = {"deleted": was.deleted, "bookmark": was.bookmark, "rating": was.rating}
+            if was.recipe is None and (was.parent, was.runs) != (now.parent, now.runs):
+                if tree._children.get(number):
+                    tree, beside = tree._beside(was)
+                    current = beside if current == number else current
+                    continue
+                now = dataclasses.replace(now, parent=was.parent, runs=was.runs, changed=was.changed)
+            tree = tree._with(dataclasses.replace(now, **marks))
+        while current is not None and current not in tree.nodes:
+            current = old.nodes[current].parent
+        return tree.go(current)
+
+    def keeping(self, old: Tree) -> Tree:
+        """With everything that the writer had typed in `old` and that has another text here, as branches of their own."""
+        tree = self
+        for number, was in old.nodes.items():
+            now = tree.nodes.get(number)
+            if was.recipe is None and now is not None and was.runs != now.runs and not now.text.startswith(was.text):
+                tree = tree._beside(was)[0]
+        return dataclasses.replace(tree, current=self.current)
+
+    def _beside(self, node: Node) -> tuple[Tree, int]:
+        """The tree with the same text below the same parent under another number, and that number; one that is there already will do."""
+        for other in self._children.get(node.parent, ()):
+            if other.number != node.number and other.recipe is None and other.runs == node.runs:
+                return self, other.number
+        tree = self.add(node.parent, node.runs, now=node.changed)
+        return tree, max(tree.nodes)
 
     # Deleting
 

@@ -84,20 +84,19 @@ class StoryView(ScrollView, can_focus=True):
 
     def show_story(self, heading: str, given: str, written: str) -> None:
         """Put a whole story on the page and go to its end."""
-        given, written = _showable(given), _showable(written)
-        if not given:
-            written = written.lstrip()
+        given = self.showable(given)
+        text = self._without_lead(given + self.showable(written), given == "")
         self._heading.set_text(safe_text(heading))
         self._given = len(given)
-        self._page.set_text(given + written)
+        self._page.set_text(text)
         self._set_follow(True)
         self._resized()
 
     def append(self, text: str) -> None:
         """Add written text at the end, following it if the reader is there."""
-        text = _showable(text)
+        text = self.showable(text)
         if not self._page.text:
-            text = text.lstrip()
+            text = self._without_lead(text, True)
         if not text:
             return
         was_empty = self._empty
@@ -110,6 +109,14 @@ class StoryView(ScrollView, can_focus=True):
         self.refresh_lines(top + first, len(self._page.lines) - first)
         if self._follow:
             self._go_to_end()
+
+    def showable(self, text: str) -> str:
+        """The text as it may be drawn: without what could steer the terminal."""
+        return plain_cells(safe_text(text))
+
+    def _without_lead(self, text: str, strip: bool) -> str:
+        """A model begins with a blank, which at the beginning of a page would only look like a slip."""
+        return text.lstrip() if strip else text
 
     def set_hints(self, hints: list[tuple[str, str]]) -> None:
         """What stands on an empty page: (`title` or `hint`, words) a paragraph."""
@@ -244,14 +251,17 @@ class StoryView(ScrollView, can_focus=True):
             return []
         bounds = self._page.lines[line]
         text = self._page.text[bounds.start : bounds.end]
-        split = min(max(self._given - bounds.start, 0), len(text))
+        # The blank rest of the line belongs to the last piece: a piece of its own would cost its colours again, on every scroll.
+        rest = " " * (self.size.width - self.margin - cell_len(text))
+        return self._with_selection(self._pieces(bounds.start, text, rest), row, len(text))
+
+    def _pieces(self, start: int, text: str, rest: str) -> list[Segment]:
+        """One line of the story, which begins at the offset `start`, with the blank rest of its row."""
+        split = min(max(self._given - start, 0), len(text))
         segments = []
         if split:
             segments.append(Segment(text[:split], self._style("story-view--given")))
-        # The blank rest of the line belongs to the last piece: a piece of its own would cost its colours again, on every scroll.
-        rest = text[split:] + " " * (self.size.width - self.margin - cell_len(text))
-        segments.append(Segment(rest, self._style("story-view--written")))
-        return self._with_selection(segments, row, len(text))
+        return [*segments, Segment(text[split:] + rest, self._style("story-view--written"))]
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(name)
@@ -296,7 +306,3 @@ class StoryView(ScrollView, can_focus=True):
         if row >= len(lines):
             return len(self._page.text)
         return min(lines[row].start + place.x, lines[row].end)
-
-
-def _showable(text: str) -> str:
-    return plain_cells(safe_text(text))

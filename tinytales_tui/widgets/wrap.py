@@ -50,6 +50,21 @@ class WrappedText:
         self._wrap_from(start)
         return first
 
+    def replace(self, start: int, end: int, text: str) -> int:
+        """Put `text` in place of what stands there; returns the index of the first line that may look different now.
+
+        Only the paragraph that is touched, and what comes after it, is wrapped anew.
+        """
+        before = self.text.rfind("\n", 0, start) + 1
+        self.text = self.text[:start] + text + self.text[end:]
+        first = next((index for index, line in enumerate(self.lines) if line.start >= before), len(self.lines))
+        del self.lines[first:]
+        if first and before == len(self.text):  # the paragraph before has ended, and nothing has come yet
+            self.lines.append(Line(before, before))
+        else:
+            self._wrap_from(before)
+        return first
+
     def line_at(self, offset: int) -> int:
         """Index of the line that shows the character at `offset`."""
         low, high = 0, len(self.lines)

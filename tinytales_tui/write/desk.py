@@ -1,90 +1,139 @@
-"""What lies on the writer's desk: the stories of this sitting, which one is in front, and the one being written. Plain data.
+"""What lies on the writer's desk: the stories of this sitting, each a tree, the one in front, and what is being written. Plain data.
 
-It takes the engine's events and answers what the screen shows; it knows neither the screen nor the engine's process.
+It takes the engine's events and answers what the screen shows; it knows neither the screen nor the engine's process. Whatever changes
+goes through `History`, so that typing, generations and moves between branches are all undone in the same way.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass
 
 from engine import protocol
 from engine.settings import GenerationRequest
-from tinytales_tui.chosen import kept_choices
 from tinytales_tui.engine_client import Written
-from tinytales_tui.story import StoryRecord, written_with
+from tinytales_tui.generation import Generation
+from tinytales_tui.library.records import record_of, tree_of
+from tinytales_tui.library.runs import Run
+from tinytales_tui.library.story import Story
+from tinytales_tui.library.tokens import Tokens
+from tinytales_tui.library.tree import Edit, Node, Tree
+from tinytales_tui.story import StoryRecord
 from tinytales_tui.text import one_line
+from tinytales_tui.write.history import History, View
+
+GO_S = 2.0
+"""Typing that pauses for longer is undone in two steps."""
+LEAST_LOSS = 24
+"""Letters; whoever takes out as many of what was typed at another time begins a branch, so that they are not lost."""
+NOTHING = Tree()
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One story of this sitting with what was measured of it; None where nothing was."""
+class Draft:
+    """A story on the desk."""
 
-    record: StoryRecord
-    request: GenerationRequest | None = None
-    """What was asked; None for a story that was restored."""
-    prompt_tokens: int | None = None
-    context: int | None = None
-    number: int = 0
-    """Its own on this desk: the id of its generation; below 0 for a story that was restored."""
-    story: int = 0
-    """The `number` of the entry that its story began with: a retry and what goes on are of the same story."""
-    after: int | None = None
-    """The `number` of the entry that it goes on from."""
-    checkpoint: protocol.CheckpointInfo | None = None
-    """What it was written with, as the engine told it."""
-    started: protocol.Started | None = None
-    drawn: tuple[tuple[int, int, float], ...] = ()
-    """Its tokens, as `Written.drawn`."""
-
-    @property
-    def context_left(self) -> int | None:
-        """Tokens until the model's context is full, after which it forgets the beginning."""
-        if self.prompt_tokens is None or self.context is None:
-            return None
-        return max(self.context - self.prompt_tokens - self.record.tokens, 0)
+    tree: Tree
+    origin: Story | None = None
+    """As it was when it was taken from the library; None: it was begun here."""
 
 
 @dataclass
 class Writing:
-    """The generation under way."""
+    """The request under way."""
 
     id: int
-    place: int
-    """Index of its entry."""
+    story: int
+    """The desk's number of its story."""
+    nodes: tuple[int, ...]
+    """The node of each of its stories."""
+    noted: tuple[int, int]
+    """Size of the history when it went out: while it is the same, nothing else was done."""
     sent: bool = False
     """The engine has been asked; before that the request waits for an engine."""
     started: bool = False
-    first_time: float | None = None
+
+
+@dataclass(frozen=True)
+class _Go:
+    """The last edit."""
+
+    story: int
+    node: int | None
+    place: int
+    """Where the cursor was after it."""
+    inserts: bool
+    at: float
 
 
 class Desk:
-    """The entries in the order they came, a place among them (-1: an empty page), and the generation under way."""
+    """Stories by a number of their own, which is in front (None: an empty page), and the request under way."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.place = -1
+        self.drafts: dict[int, Draft] = {}
+        self.front: int | None = None
         self.writing: Writing | None = None
-        self.generations: dict[int, Entry] = {}
-        """Every entry of this sitting that has come to something, also where it is not among the entries any more; by `number`."""
+        self.generations: dict[tuple[int, int], Generation] = {}
+        """What is known of each generation of this sitting, by story and node."""
         self.revision = 0
         """Goes up with every change of what would be kept."""
+        self._history = History()
+        self._go: _Go | None = None
+        self._typed: set[tuple[int, int]] = set()
+        """Nodes that were typed in this sitting, by story and node."""
+        self._record: tuple[Tree, StoryRecord | None] = (NOTHING, None)
+
+    # Looking
 
     @property
-    def current(self) -> Entry | None:
-        return self.entries[self.place] if self.place >= 0 else None
+    def tree(self) -> Tree:
+        """Of the story in front; empty on the empty page."""
+        return NOTHING if self.front is None else self.drafts[self.front].tree
+
+    @property
+    def node(self) -> Node | None:
+        """The one in front."""
+        return None if self.tree.current is None else self.tree.node(self.tree.current)
+
+    @property
+    def text(self) -> str:
+        """As the page shows it."""
+        return self.tree.text(self.tree.current)
+
+    @property
+    def generation(self) -> Generation | None:
+        """What is known of the node in front, if it was generated in this sitting."""
+        node = self.node
+        return self.generations.get((self.front, node.number)) if node is not None and self.front is not None else None
 
     @property
     def record(self) -> StoryRecord | None:
-        return self.current.record if self.current else None
+        """The story in front as batch mode would tell it; None on the empty page."""
+        tree = self.tree
+        if tree.current is None:
+            return None
+        if self._record[0] is not tree:
+            self._record = tree, record_of(tree, tree.current)
+        return self._record[1]
 
     @property
     def can_undo(self) -> bool:
-        return self.place >= 0
+        return bool(self._history.past)
 
     @property
     def can_redo(self) -> bool:
-        return self.place + 1 < len(self.entries)
+        return bool(self._history.future)
+
+    @property
+    def last_generated(self) -> Node | None:
+        """The newest generation on the way to what is in front."""
+        path = self.tree.path(self.tree.current)
+        return next((node for node in reversed(path) if node.recipe is not None), None)
+
+    def writes(self, story: int | None, node: int | None) -> bool:
+        """Whether this node is being written."""
+        return self.writing is not None and self.writing.story == story and node in self.writing.nodes
 
     # Asking
 
@@ -93,164 +142,255 @@ class Desk:
         number: int,
         request: GenerationRequest,
         checkpoint: protocol.CheckpointInfo | None,
-        before: StoryRecord | None = None,
-        retry: bool = False,
+        *,
+        below: int | None = None,
+        new: bool = True,
     ) -> None:
-        """A request goes out with this id; its story comes to the front, and undone stories are let go.
-
-        `before` is what it goes on from; with `retry`, it stands beside the entry in front.
-        """
-        front = self.current
+        """A request goes out with this id: for a new story, or (`new` false) for what goes on below a node of the story in front."""
         self.let_go()
-        story, after = number, None
-        if front is not None and (retry or before is not None):
-            story, after = front.story, front.after if retry else front.number
-        record = StoryRecord(
-            prompt=request.topic,
-            ending=request.ending,
-            story="",
-            seed=request.sampling.seed,
-            checkpoint=checkpoint.source if checkpoint else "",
-            choices=kept_choices(checkpoint.choices if checkpoint else None),
-            sampling=request.sampling.to_json(),
-            opening=request.opening,
-            words=request.words,
-            features=request.features,
-            sentence=request.sentence,
-            before=before,
-        )
-        self._push(Entry(record, request, number=number, story=story, after=after, checkpoint=checkpoint))
-        self.writing = Writing(number, self.place)
+        self._note()
+        if new or self.front is None:
+            tree, below = NOTHING, None
+            given = request.opening or (request.topic if request.ending is None else "")
+            if given:
+                tree = tree.write(None, given, now=time.time())
+                below = tree.current
+            self.front = number
+            self.drafts[number] = Draft(tree)
+        tree, nodes = self.tree, []
+        for row in range(request.count):
+            generation = Generation(number, request, row, checkpoint)
+            tree = tree.add(below, now=time.time(), recipe=generation.recipe)
+            nodes.append(max(tree.nodes))
+            self.generations[self._story, nodes[-1]] = generation
+        self._put(self._story, tree.go(nodes[0]))
+        self.writing = Writing(number, self._story, tuple(nodes), self._history.size)
 
     def amend(self, request: GenerationRequest) -> None:
         """The request that waits goes out in this form instead: the checkpoint that was still loading asked for it."""
-        assert self.writing is not None
-        entry = self.entries[self.writing.place]
-        record = dataclasses.replace(
-            entry.record,
-            prompt=request.topic,
-            ending=request.ending,
-            sampling=request.sampling.to_json(),
-            words=request.words,
-            features=request.features,
-            sentence=request.sentence,
-        )
-        self._update(dataclasses.replace(entry, record=record, request=request))
+        self._regenerate(request=request)
 
-    def restore(self, record: StoryRecord) -> None:
-        """A kept story comes to the front."""
-        self.let_go()
-        number = min([0, *self.generations]) - 1
-        self._push(Entry(record, number=number, story=number))
+    def on_checkpoint(self, checkpoint: protocol.CheckpointInfo) -> None:
+        """A checkpoint was loaded: a story that was asked for before is written with it."""
+        if self.writing is not None and not self.writing.started:
+            self._regenerate(checkpoint=checkpoint)
+
+    def _regenerate(self, **changes: object) -> None:
+        assert self.writing is not None
+        for node in self.writing.nodes:
+            key = self.writing.story, node
+            self.generations[key] = dataclasses.replace(self.generations[key], **changes)
+            self._change(*key, recipe=self.generations[key].recipe)
 
     def let_go(self, reason: str | None = "cancelled") -> None:
-        """Listen no more to the generation under way; what it has written stays."""
-        if self.writing is None:
+        """Listen no more to what is being written; what there is of it stays, and where nothing came of it, it goes."""
+        writing, self.writing = self.writing, None
+        if writing is None:
             return
-        place = self.writing.place
-        self.writing = None
-        entry = self.entries[place]
-        if not entry.record.story:  # nothing came of it, and that is not worth an undo
-            self.entries = self.entries[:place]
-            self.generations.pop(entry.number, None)
-            self.place = min(self.place, place - 1)
-        elif entry.record.stop_reason is None:
-            self.entries[place] = dataclasses.replace(entry, record=dataclasses.replace(entry.record, stop_reason=reason))
-            self.generations[entry.number] = self.entries[place]
+        tree = self.drafts[writing.story].tree
+        for node in writing.nodes:
+            key = writing.story, node
+            if tree.node(node).text or self.generations[key].finished is not None:
+                if not self.generations[key].ended:
+                    self.generations[key] = dataclasses.replace(self.generations[key], stopped=True)
+                    tree = tree.change(node, stop_reason=reason, recipe=self.generations[key].recipe)
+            else:
+                tree = tree.drop(node)
+                del self.generations[key]
+        nothing_came = not any(node in tree.nodes for node in writing.nodes)
+        if nothing_came and self._history.size == writing.noted and self.tree.current in writing.nodes:
+            self._as_never_asked(writing.story, tree)
+        else:
+            self._put(writing.story, tree)
+
+    def _as_never_asked(self, story: int, tree: Tree) -> None:
+        view = self._history.take_last()
+        self.front = view.front
+        if view.front == story and view.tree is not None:
+            self._put(story, tree.as_at(view.tree))
+        else:  # the request had begun the story
+            del self.drafts[story]
+            self.revision += 1
+
+    # What the engine says
+
+    def on_event(self, event: object) -> int | None:
+        """The node that the event was about, where it is about what is being written."""
+        writing = self.writing
+        if writing is None or getattr(event, "id", None) != writing.id:
+            return None
+        found = None
+        for row, node in enumerate(writing.nodes):
+            key = writing.story, node
+            before = self.generations[key]
+            after = before.on_event(event)
+            if after is before:
+                continue
+            found = node if found is None or row == getattr(event, "story", 0) else found
+            self.generations[key] = after
+            self._grow(key, before, after)
+            if not isinstance(event, Written):
+                self._change(*key, recipe=after.recipe, stop_reason=after.stop_reason)
+        if isinstance(event, protocol.Started):
+            writing.started = True
+        if all(self.generations[writing.story, node].ended for node in writing.nodes):
+            self.writing = None
+        return found
+
+    def _grow(self, key: tuple[int, int], before: Generation, after: Generation) -> None:
+        text, drawn = after.text[len(before.text) :], after.drawn[len(before.drawn) :]
+        if not text and not drawn:
+            return
+        tree, now = self.drafts[key[0]].tree, time.time()
+        tokens = Tokens.of(drawn)
+        letters = tokens.letters
+        if tokens and letters <= len(text):
+            tree, text = tree.grow(key[1], text[:letters], tokens, now=now), text[letters:]
+        if text:
+            tree = tree.grow(key[1], text, now=now)
+        self._put(key[0], tree)
+
+    # What the writer does
+
+    def edit(self, edit: Edit, now: float | None = None) -> None:
+        """Change the text in front; a request under way is let go first."""
+        self.let_go()
+        now = time.time() if now is None else now
+        inserts, last = edit.end == edit.start, self._go
+        place = edit.start + len(edit.text)
+        goes_on = (
+            last is not None
+            and (last.story, last.node, last.inserts) == (self.front, self.tree.current, inserts)
+            and now - last.at < GO_S
+            and last.place in (edit.start, edit.end)
+            and "\n" not in edit.text
+        )
+        if not goes_on:
+            self._note()
+        if self.front is None:
+            self.front = min([0, *self.drafts]) - 1
+            self.drafts[self.front] = Draft(NOTHING)
+        mine = (self._story, self.tree.current) in self._typed
+        tree = self.tree.edit(self.tree.current, edit, now=now, same_go=mine and (goes_on or edit.end - edit.start < LEAST_LOSS))
+        if tree.current is not None and tree.node(tree.current).recipe is None:
+            self._typed.add((self._story, tree.current))
+        self._put(self._story, tree)
+        self._go = _Go(self._story, tree.current, place, inserts, now)
+
+    def cut_to(self, letters: int) -> None:
+        """The text in front ends after so many letters from now on, on a branch of its own where that is less than there is."""
+        if letters < len(self.text):
+            self.let_go()
+            self._note()
+            self._put(self._story, self.tree.edit(self.tree.current, Edit(letters, len(self.text), ""), now=time.time()))
+
+    def fork(self, number: int, letters: int, run: Run | None) -> None:
+        """Another branch beside a node: its text up to so many letters, and then what was chosen instead."""
+        self.let_go()
+        self._note()
+        self._put(self._story, self.tree.until(number, letters, run, now=time.time()))
+
+    def go(self, number: int | None) -> bool:
+        """Bring another node of the story to the front; whether it is another."""
+        if self.front is None or number == self.tree.current:
+            return False
+        self._note()
+        self._put(self._story, self.tree.go(number))
+        return True
+
+    def mark(self, number: int, **marks: object) -> None:
+        """Bookmark or rate a node."""
+        self._note()
+        self._change(self._story, number, **marks)
+
+    def delete(self, number: int) -> None:
+        """Hide a branch; a request that writes in it is let go."""
+        if self.writing is not None and any(
+            node.number == number for written in self.writing.nodes for node in self.tree.path(written)
+        ):
+            self.let_go()
+        if number in self.tree.nodes:
+            self._note()
+            self._put(self._story, self.tree.delete(number))
+
+    def bring_back(self, number: int) -> None:
+        """Take `delete` back."""
+        self._note()
+        self._put(self._story, self.tree.restore(number))
+
+    def open(self, story: Story, tree: Tree | None = None) -> None:
+        """A story of the library comes to the front (`tree`: as it goes on from here, where that is more than the library has)."""
+        self.let_go()
+        self._note()
+        self.front = min([0, *self.drafts]) - 1
+        self.drafts[self.front] = Draft(tree or story.tree, story)
         self.revision += 1
 
-    def _push(self, entry: Entry) -> None:
-        self.entries = [*self.entries[: self.place + 1], entry]
-        self.place = len(self.entries) - 1
-        self.generations[entry.number] = entry
+    def bring(self, number: int, node: int | None) -> None:
+        """A story that lies here comes to the front, as it reads at a node (where it has that one)."""
+        self.let_go()
+        self._note()
+        self.front = number
+        if node is None or node in self.tree.nodes:
+            self._put(number, self.tree.go(node))
+        self.revision += 1
+
+    def restore(self, record: StoryRecord) -> None:
+        """A kept story comes to the front that no library knows."""
+        self.add(tree_of(record))
+
+    def add(self, tree: Tree) -> None:
+        """A story that was written elsewhere comes to the front."""
+        self.let_go()
+        self._note()
+        self.front = min([0, *self.drafts]) - 1
+        self.drafts[self.front] = Draft(tree)
         self.revision += 1
 
     # Undo and redo
 
     def undo(self) -> bool:
-        """Show the story before this one, at last the empty page."""
-        count = len(self.entries)
+        """Show what was there before, at last the empty page."""
+        size = self._history.size
         self.let_go()
-        if len(self.entries) < count:
+        if self._history.size != size:
             return True  # the empty beginning that was let go was the undoing
-        if not self.can_undo:
-            return False
-        self.place -= 1
-        self.revision += 1
-        return True
+        return self._show(self._history.back(self._view()))
 
     def redo(self) -> bool:
-        if not self.can_redo:
-            return False
         self.let_go()
-        self.place = min(self.place + 1, len(self.entries) - 1)
+        return self._show(self._history.forward(self._view()))
+
+    def _show(self, view: View | None) -> bool:
+        if view is None:
+            return False
+        self._go = None
+        self.front = view.front if view.front is None or view.front in self.drafts else None
+        if self.front is not None and view.tree is not None:
+            self._put(self._story, self.tree.as_at(view.tree))
         self.revision += 1
         return True
 
-    # What the engine says. Each returns whether it concerned the story that is being written.
+    def _view(self) -> View:
+        return View(self.front, None if self.front is None else self.tree)
 
-    def on_started(self, event: protocol.Started) -> bool:
-        if not self._mine(event.id):
-            return False
-        assert self.writing is not None
-        self.writing.started = True
-        entry = self.entries[self.writing.place]
-        sampling = entry.record.sampling | {"seed": event.seed}
-        record = dataclasses.replace(entry.record, seed=event.seed, sampling=sampling, **written_with(event))
-        told = {"prompt_tokens": event.prompt_tokens, "context": event.context, "started": event}
-        self._update(dataclasses.replace(entry, record=record, **told))
-        return True
+    def _note(self) -> None:
+        """Something is about to change. What was typed and undone stays as a branch."""
+        self._go = None
+        for lost in self._history.note(self._view()):
+            if lost.front in self.drafts and lost.tree is not None:
+                self._put(lost.front, self.drafts[lost.front].tree.keeping(lost.tree))  # type: ignore[arg-type]
 
-    def on_written(self, event: Written) -> bool:
-        if not self._mine(event.id) or event.story != 0:
-            return False
-        assert self.writing is not None
-        entry = self.entries[self.writing.place]
-        tokens = entry.record.tokens + event.tokens
-        if self.writing.first_time is None:
-            self.writing.first_time = event.first_time
-        spent = event.last_time - self.writing.first_time
-        record = dataclasses.replace(
-            entry.record,
-            story=entry.record.story + event.text,
-            tokens=tokens,
-            ttft_s=self.writing.first_time,
-            tokens_per_s=(tokens - 1) / spent if tokens > 1 and spent > 0 else None,
-        )
-        self._update(dataclasses.replace(entry, record=record, drawn=entry.drawn + event.drawn))
-        return True
+    @property
+    def _story(self) -> int:
+        assert self.front is not None
+        return self.front
 
-    def on_finished(self, event: protocol.Finished) -> bool:
-        if not self._mine(event.id) or event.story != 0:
-            return False
-        assert self.writing is not None
-        entry = self.entries[self.writing.place]
-        record = dataclasses.replace(
-            entry.record,
-            story=entry.record.story + event.text,
-            tokens=event.tokens,
-            stop_reason=event.reason,
-            seed=event.seed,
-            ttft_s=event.ttft_s,
-            tokens_per_s=event.tokens_per_s or None,
-        )
-        self._update(dataclasses.replace(entry, record=record, prompt_tokens=event.prompt_tokens))
-        self.writing = None
-        return True
+    def _change(self, story: int, node: int, **fields: object) -> None:
+        self._put(story, self.drafts[story].tree.change(node, **fields))
 
-    def on_checkpoint(self, checkpoint: protocol.CheckpointInfo) -> None:
-        """A checkpoint was loaded: a story that was asked for before is written with it."""
-        if self.writing is not None and not self.writing.started:
-            entry = self.entries[self.writing.place]
-            record = dataclasses.replace(entry.record, checkpoint=checkpoint.source, choices=kept_choices(checkpoint.choices))
-            self._update(dataclasses.replace(entry, record=record, checkpoint=checkpoint))
-
-    def _mine(self, number: int) -> bool:
-        return self.writing is not None and self.writing.id == number
-
-    def _update(self, entry: Entry) -> None:
-        assert self.writing is not None
-        self.entries[self.writing.place] = self.generations[entry.number] = entry
+    def _put(self, story: int, tree: Tree) -> None:
+        self.drafts[story] = dataclasses.replace(self.drafts[story], tree=tree)
         self.revision += 1
 
 

@@ -6,17 +6,17 @@ The autosave file has the story in front, for the next start; the library has al
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytales_tui import paths
 from tinytales_tui.story import StoryRecord
 from tinytales_tui.write.autosave import Autosave, Kept
-from tinytales_tui.write.desk import Entry
 
 if TYPE_CHECKING:
-    from tinytales_tui.write.story_keeper import StoryKeeper
+    from tinytales_tui.library.story import Story
+    from tinytales_tui.library.tree import Tree
+    from tinytales_tui.write.story_keeper import Sitting, StoryKeeper
 
 
 class Keeper:
@@ -42,26 +42,39 @@ class Keeper:
         record: StoryRecord | None,
         form: dict[str, Any],
         revision: int,
-        entries: Sequence[Entry] = (),
-        front: int | None = None,
+        sitting: Sitting | None = None,
     ) -> str | None:
-        """Keep the story in front in the autosave file, and these entries (`front`: the number of the one in front) in the library.
+        """Keep the story in front in the autosave file, and all of the sitting in the library (None: not there).
 
         A sentence if one of the two refused and that was not said yet. What was restored into the story may go once it is kept.
         """
         with self._mutex:
             trouble = self._keep_safe(record, form, revision) if record is not None else None
             refused = self._complained
-            if entries and self._library is not None:
-                if self._stories is None:
-                    from tinytales_tui.write.story_keeper import StoryKeeper  # with sqlite3: nobody waits for it at the start
-
-                    self._stories = StoryKeeper(self._library, self._engine_is_here)
-                trouble = self._stories.keep(entries, front) or trouble
-                refused = refused or self._stories.refused
+            if sitting is not None and sitting.drafts and (stories := self._story_keeper()) is not None:
+                trouble = stories.keep(sitting) or trouble
+                refused = refused or stories.refused
             if not refused:
                 self._kept = max(self._kept, revision)
             return trouble
+
+    def _story_keeper(self) -> StoryKeeper | None:
+        if self._stories is None and self._library is not None:
+            from tinytales_tui.write.story_keeper import StoryKeeper  # with sqlite3: nobody waits for it at the start
+
+            self._stories = StoryKeeper(self._library, self._engine_is_here)
+        return self._stories
+
+    def reopen(self, record: StoryRecord) -> tuple[Story, Tree] | None:
+        """The story of the library that a kept record is of, with its whole tree; None where the library does not know it."""
+        with self._mutex:
+            stories = self._story_keeper()
+            return stories.reopen(record) if stories is not None else None
+
+    def number_of(self, id: str) -> int | None:
+        """The desk's number of a story of the library that lies there already."""
+        with self._mutex:
+            return self._stories.number_of(id) if self._stories is not None else None
 
     def _keep_safe(self, record: StoryRecord, form: dict[str, Any], revision: int) -> str | None:
         try:

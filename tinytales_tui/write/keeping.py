@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textual.binding import Binding
+
 from tinytales_tui import paths
 from tinytales_tui.write.asking import Asked
 from tinytales_tui.write.restore_bar import RestoreBar
@@ -13,7 +15,17 @@ from tinytales_tui.write.save_dialog import SaveDialog
 from tinytales_tui.write.saving import FORMATS
 
 if TYPE_CHECKING:
+    from tinytales_tui.library.story import Story
+    from tinytales_tui.library.tree import Tree
+    from tinytales_tui.write.autosave import Kept
     from tinytales_tui.write.screen import WriteScreen
+
+
+KEEPING_BINDINGS = [
+    Binding("ctrl+s", "save", "Save", id="write.save", tooltip="Save the story with its recipe to a file"),
+    Binding("f5,ctrl+shift+c", "copy", "Copy", id="write.copy", tooltip="Copy the story, or what is selected of it"),
+    Binding("f9", "restore", "Restore", show=False, id="write.restore", tooltip="Take back the story that was kept"),
+]
 
 
 class Keeping:
@@ -23,14 +35,16 @@ class Keeping:
         return self.composer.kept().to_form()
 
     def _to_keep(self: WriteScreen) -> tuple[Any, ...]:
-        """What the keeper is given: the story in front, and all generations of this sitting for the library."""
-        desk = self.desk
-        entries = tuple(desk.generations.values()) if self.app.ui.keep_stories else ()
-        front = desk.current.number if desk.current else None
-        return desk.record, self._form(), desk.revision, entries, front
+        """What the keeper is given: the story in front, and the whole sitting for the library."""
+        desk, sitting = self.desk, None
+        if self.app.ui.keep_stories:
+            from tinytales_tui.write.story_keeper import Sitting
+
+            sitting = Sitting(dict(desk.drafts), dict(desk.generations))
+        return desk.record, self._form(), desk.revision, sitting
 
     def _keep(self: WriteScreen) -> None:
-        if self.desk.generations and self.keeper.wants(self.desk.revision):
+        if self.desk.drafts and self.keeper.wants(self.desk.revision):
             what = self._to_keep()
 
             async def keep() -> None:
@@ -42,7 +56,7 @@ class Keeping:
 
     def keep_now(self: WriteScreen) -> str | None:
         """Keep everything before the app ends; returns a sentence if the disk refused."""
-        if not self.desk.generations or not self.is_mounted:
+        if not self.desk.drafts or not self.is_mounted:
             return None
         return self.keeper.keep(*self._to_keep())
 
@@ -54,14 +68,34 @@ class Keeping:
         self.query_one(RestoreBar).restore()
 
     def on_restore_bar_restore(self: WriteScreen, event: RestoreBar.Restore) -> None:
-        kept = event.kept
-        self.desk.restore(kept.record)
-        self.keeper.supersede(kept)
-        self.composer.fill(Asked.from_form(kept.form, self.app.ui.ending))
-        self._show_current()
-        self._keep()
         self.query_one(RestoreBar).offer([])
+        self.run_worker(self._take_back(event.kept), group="restoring")
+
+    async def _take_back(self: WriteScreen, kept: Kept) -> None:
+        """A kept story comes to the front with all its branches, where the library has them."""
+        found = await asyncio.to_thread(self.keeper.reopen, kept.record) if self.app.ui.keep_stories else None
+        if found is None:
+            self.desk.restore(kept.record)
+        else:
+            self._open(*found)
+        self.keeper.supersede(kept)
+        self._show_current()
+        self.composer.fill(Asked.from_form(kept.form, self.app.ui.ending))
+        self._keep()
         self.page.focus()
+
+    def open_story(self: WriteScreen, story: Story) -> None:
+        """A story of the library comes to the front."""
+        self._open(story)
+        self._show_again()
+        self.page.focus()
+
+    def _open(self: WriteScreen, story: Story, tree: Tree | None = None) -> None:
+        number = self.keeper.number_of(story.id)
+        if number is not None and number in self.desk.drafts:  # it lies here already, with whatever is not kept yet
+            self.desk.bring(number, story.tree.current if tree is None else tree.current)
+        else:
+            self.desk.open(story, tree)
 
     def on_restore_bar_discard(self: WriteScreen, event: RestoreBar.Discard) -> None:
         trouble = self.keeper.discard(event.kept)
@@ -77,7 +111,7 @@ class Keeping:
         self.composer.focus_first()
 
     def action_copy(self: WriteScreen) -> None:
-        text = self.get_selected_text() or (self.desk.record.to_text() if self.desk.record else "")
+        text = self.page.selected_text or self.get_selected_text() or (self.desk.record.to_text() if self.desk.record else "")
         if text:
             self.app.copy_to_clipboard(text)
 

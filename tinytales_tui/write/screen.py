@@ -6,6 +6,7 @@ What the stories are lies in `desk`, what is kept in `keeper`; this file turns k
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,19 +21,21 @@ from engine.errors import UsageError
 from engine.settings import GenerationRequest
 from tinytales_tui import paths
 from tinytales_tui.engine_client import ClientEvent, EngineUnavailable, WorkerLost, Written
-from tinytales_tui.story import StoryRecord
+from tinytales_tui.library.records import record_of
 from tinytales_tui.text import one_line
 from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.widgets.top_bar import TopBar
 from tinytales_tui.write.asking import Asked, going_on
+from tinytales_tui.write.branching import BRANCHING_BINDINGS, NEEDS_A_STORY, Branching
 from tinytales_tui.write.composer import Composer
 from tinytales_tui.write.desk import Desk, heading
 from tinytales_tui.write.hints import hints
 from tinytales_tui.write.keeper import Keeper
-from tinytales_tui.write.keeping import Keeping
+from tinytales_tui.write.keeping import KEEPING_BINDINGS, Keeping
+from tinytales_tui.write.page.view import Page
 from tinytales_tui.write.panel import SamplingPanel
 from tinytales_tui.write.restore_bar import RestoreBar
-from tinytales_tui.write.status import REASONS, StatusLine, facts
+from tinytales_tui.write.status import StatusLine, ended_words, facts
 
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
@@ -42,7 +45,7 @@ AFTER_THE_END = 24
 """Tokens at least that go on from a story the model had ended, as it would only end it again."""
 
 
-class WriteScreen(Keeping, Screen[None]):
+class WriteScreen(Branching, Keeping, Screen[None]):
     """Where stories are written."""
 
     app: TinyTalesApp
@@ -59,14 +62,15 @@ class WriteScreen(Keeping, Screen[None]):
         ),
         Binding("escape", "stop", "Stop", id="write.stop", tooltip="Stop writing; the text stays"),
         Binding("escape", "leave", "To the page", show=False, id="write.leave", tooltip="Go from a field to the page, and back"),
-        Binding("ctrl+r", "retry", "Retry", id="write.retry", tooltip="Write another story from the same words"),
-        Binding("ctrl+g", "go_on", "Go on", id="write.continue", tooltip="Go on writing from the end of the story"),
-        Binding("ctrl+z", "undo", "Undo", show=False, id="write.undo", tooltip="Back to the story before this one"),
-        Binding("ctrl+y", "redo", "Redo", show=False, id="write.redo", tooltip="Forward to the story that was undone"),
-        Binding("ctrl+s", "save", "Save", id="write.save", tooltip="Save the story with its recipe to a file"),
-        Binding("f5,ctrl+shift+c", "copy", "Copy", id="write.copy", tooltip="Copy the story, or what is selected of it"),
+        Binding(
+            "ctrl+r", "retry", "Retry", id="write.retry", tooltip="Write another story from the same words, as a branch beside it"
+        ),
+        Binding(
+            "ctrl+g", "go_on", "Go on", id="write.continue", tooltip="Go on writing from the cursor on the page, or from the end"
+        ),
+        *BRANCHING_BINDINGS,
+        *KEEPING_BINDINGS,
         Binding("f8", "panel", "Sliders", id="write.panel", tooltip="Show or hide the sliders"),
-        Binding("f9", "restore", "Restore", show=False, id="write.restore", tooltip="Take back the story that was kept"),
         Binding("pageup", "scroll_page(-1)", "Up a page", show=False, id="write.page_up", tooltip="Scroll the page"),
         Binding("pagedown", "scroll_page(1)", "Down a page", show=False, id="write.page_down", tooltip="Scroll the page"),
     ]
@@ -77,9 +81,11 @@ class WriteScreen(Keeping, Screen[None]):
         self.keeper = Keeper(paths.autosave_folder(), paths.library_file(), engine_is_here=not self.app.options.worker_command)
         self.checkpoint: protocol.CheckpointInfo | None = None
         self._loaded = False
-        self._keys_shown: tuple[bool, bool] | None = None
+        self._keys_shown: tuple[bool, ...] | None = None
         self._trouble = ""
         self._stopping = False
+        self._asked: set[int] = set()
+        """Ids of requests of this pane: others write with the engine too."""
 
     def compose(self) -> ComposeResult:
         saved = self.app.ui
@@ -87,13 +93,13 @@ class WriteScreen(Keeping, Screen[None]):
         yield RestoreBar(id="restore-bar")
         yield Composer(ending=saved.ending, cursor_blink=not self.app.low_bandwidth, id="composer")
         with Horizontal(id="desk"):
-            yield StoryView(half_pages=self.app.low_bandwidth, id="page")
+            yield Page(half_pages=self.app.low_bandwidth, id="page")
             yield SamplingPanel(saved, id="panel")
         yield StatusLine(id="status")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.page = self.query_one("#page", StoryView)
+        self.page = self.query_one("#page", Page)
         self.panel = self.query_one("#panel", SamplingPanel)
         self.composer = self.query_one("#composer", Composer)
         self.status = self.query_one("#status", StatusLine)
@@ -130,28 +136,46 @@ class WriteScreen(Keeping, Screen[None]):
         self._ask(asked)
 
     def action_retry(self) -> None:
-        record = self.desk.record
-        if record is not None:
-            if self.panel.seed_locked:
-                self.app.say("The seed is locked, so the same words and settings write the same story again.")
-            least = AFTER_THE_END if record.before is not None and record.before.stop_reason == "end of text" else 0
-            self._ask(Asked.of(record), before=record.before, least=least, retry=True)
+        """A branch beside the newest generation; where everything was typed, one below what was typed."""
+        node = self.desk.last_generated
+        if node is None:
+            self.action_go_on()
+            return
+        if self.panel.seed_locked:
+            self.app.say("The seed is locked, so the same words and settings write the same story again.")
+        self._ask(Asked.of(record_of(self.desk.tree, node.number)), below=node.parent, new=False)
 
     def action_go_on(self) -> None:
+        """From the cursor, where a person is on the page with it; else from the end."""
+        if self.desk.record is None:
+            return
+        if self.focused is self.page and not self.page.at_end:
+            self._cut_to(self.page.cursor)
+        self.desk.let_go()
         record = self.desk.record
-        if record is not None:
-            self.desk.let_go()
-            least = AFTER_THE_END if record.stop_reason == "end of text" else 0
-            self._ask(going_on(record), before=record, least=least)
+        if record is None or not record.full_text.strip():
+            self.app.say("There is nothing before the cursor to go on from.", "warning")
+            return
+        asked = going_on(record)
+        if self.desk.last_generated is None:  # all of it was typed: the fields say what it is about
+            asked = dataclasses.replace(self.composer.kept(), opening=record.full_text)
+        self._ask(asked, below=self.desk.tree.current, new=False)
 
-    def _ask(self, asked: Asked, before: StoryRecord | None = None, least: int = 0, retry: bool = False) -> None:
+    def _ask(
+        self, asked: Asked, *, below: int | None = None, new: bool = True, tail: tuple[int, ...] = (), count: int = 1
+    ) -> None:
+        """Ask for a story: a new one, or what goes on below a node of the one in front."""
         seed = self.panel.next_seed()
+        # A model that has ended the story there would only end it again.
+        ended = not new and below is not None and self.desk.tree.node(below).stop_reason == "end of text"
+        least = AFTER_THE_END if ended else 0
 
         def make() -> GenerationRequest:
             # Asked for again when the checkpoint is there: only then is it known what it recommends and what it takes.
             sampling = self.panel.settings().with_changes(seed=seed)
             sampling = sampling.with_changes(min_tokens=max(sampling.min_tokens, min(least, sampling.max_tokens)))
-            return asked.request(sampling, self._style)
+            request = asked.request(sampling, self._style)
+            return dataclasses.replace(request, tail=tail, count=count)
 
         try:
             request = make()
@@ -161,7 +185,8 @@ class WriteScreen(Keeping, Screen[None]):
         self._trouble = ""
         self._stopping = False
         number = self.app.engine.new_id()
-        self.desk.begin(number, request, self.checkpoint, before, retry)
+        self._asked.add(number)
+        self.desk.begin(number, request, self.checkpoint, below=below, new=new)
         self._show_current()
         self.run_worker(self._send(number, make), group="asking")
 
@@ -205,16 +230,6 @@ class WriteScreen(Keeping, Screen[None]):
         self._stopping = True
         self._refresh()
 
-    async def action_undo(self) -> None:
-        if self.desk.writing:
-            await self.app.engine.cancel()
-        if self.desk.undo():
-            self._show_again()
-
-    async def action_redo(self) -> None:
-        if self.desk.redo():
-            self._show_again()
-
     # What the engine says
 
     def _on_engine(self, batch: list[ClientEvent]) -> None:
@@ -225,16 +240,19 @@ class WriteScreen(Keeping, Screen[None]):
 
     def _on_event(self, event: ClientEvent) -> None:
         desk = self.desk
+        node = desk.on_event(event)
         match event:
-            case Written() if desk.on_written(event):
-                self.page.append(event.text)
-            case protocol.Finished() if desk.on_finished(event):
-                self.page.append(event.text)
-                self._stopping = False
-            case protocol.Started() if desk.on_started(event):
+            case Written() if node is not None:
+                if node == desk.tree.current:
+                    self.page.append_drawn(event.text, event.drawn)
+            case protocol.Finished() if node is not None:
+                if node == desk.tree.current:
+                    self.page.append_drawn(event.text, ())
+                self._stopping = self._stopping and desk.writing is not None
+            case protocol.Started() if node is not None:
                 self.panel.show_seed(event.seed)
-            case protocol.Started():
-                self.run_worker(self.app.engine.cancel(event.id))  # it was stopped before it began
+            case protocol.Started(id=number) if number in self._asked:
+                self.run_worker(self.app.engine.cancel(number))  # it was stopped before it began
             case protocol.Loaded():
                 self._on_checkpoint(event.checkpoint)
             case protocol.StepChanged():
@@ -265,28 +283,26 @@ class WriteScreen(Keeping, Screen[None]):
 
     # What is shown
 
-    def _show_current(self) -> None:
+    def _show_current(self, cursor: int | None = None) -> None:
         record = self.desk.record
-        if record is None:
-            self.page.show_story("", "", "")
-        else:
-            self.page.show_story(heading(record), record.given, record.full_text[len(record.given) :])
+        runs = self.desk.tree.runs(self.desk.tree.current)
+        self.page.show_runs(heading(record) if record is not None else "", runs, cursor)
         self._refresh()
 
-    def _show_again(self) -> None:
+    def _show_again(self, cursor: int | None = None) -> None:
         """A story from before comes back with the fields and the seed that it was asked for with."""
         record = self.desk.record
-        if record is not None:
+        if record is not None and self.desk.last_generated is not None:
             self.composer.fill(Asked.of(record.first))
             if record.seed is not None:
                 self.panel.show_seed(record.seed)
-        self._show_current()
+        self._show_current(cursor)
 
     def _refresh(self) -> None:
         state, mood = self._state()
-        self.status.show(state, mood, facts(self.checkpoint, self.desk.current))
+        self.status.show(state, mood, facts(self.checkpoint, self.desk))
         self.page.set_hints(hints(self.checkpoint, self._loaded, self._trouble))
-        keys = (self.desk.writing is not None, self.desk.record is not None)
+        keys = (self.desk.writing is not None, self.desk.record is not None, self.desk.can_undo, self.desk.can_redo)
         if keys != self._keys_shown:  # the footer is built anew each time, which is too much for every batch of tokens
             self._keys_shown = keys
             self.refresh_bindings()
@@ -298,21 +314,23 @@ class WriteScreen(Keeping, Screen[None]):
                 return "stopping", "busy"
             if not writing.started:
                 return ("reading your words" if self._loaded else "waiting for the model"), "busy"
-            return ("writing" if self.page.following else "writing below (F2, End)"), "busy"
+            if not self.desk.writes(self.desk.front, self.desk.tree.current):
+                return "writing on another branch", "busy"
+            return ("writing" if self.page.following else "writing below (F2, Ctrl+End)"), "busy"
         if self._trouble:
             return self._trouble, "trouble"
         if record is not None:
-            return REASONS.get(record.stop_reason or "", "cut short"), "state"
+            return ended_words(self.desk), "state"
         return ("ready", "state") if self._loaded else ("loading the model", "busy")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         writing = self.desk.writing is not None
         if action == "stop":
             return writing
-        if action in ("retry", "save", "copy"):
-            return self.desk.record is not None
         if action == "go_on":
             return self.desk.record is not None and not writing
+        if action in ("retry", "save", "copy", *NEEDS_A_STORY):
+            return self.desk.record is not None
         return True
 
     def on_story_view_follow_changed(self, event: StoryView.FollowChanged) -> None:

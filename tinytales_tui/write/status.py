@@ -12,7 +12,7 @@ from textual.widget import Widget
 from engine.protocol import CheckpointInfo
 from tinytales_tui.story import step_words
 from tinytales_tui.text import one_line
-from tinytales_tui.write.desk import Entry
+from tinytales_tui.write.desk import Desk
 
 REASONS = {
     "end of text": "finished",
@@ -31,18 +31,35 @@ class Fact:
     """The lightest is left out first where the line is too long."""
 
 
-def facts(checkpoint: CheckpointInfo | None, entry: Entry | None) -> list[Fact]:
-    """The numbers of a story, in the order they are shown."""
-    record = entry.record if entry else None
-    tokens = str(record.tokens) if record and record.tokens else DASH
-    rate = f"{record.tokens_per_s:.0f}" if record and record.tokens_per_s else DASH
-    first = f"{record.ttft_s:.2f} s" if record and record.ttft_s is not None else DASH
-    left = entry.context_left if entry else None
+def ended_words(desk: Desk) -> str:
+    """Why the text in front ends where it does."""
+    node, generation = desk.node, desk.generation
+    if node is None or node.recipe is None:
+        return "as you typed it"
+    words = REASONS.get(node.stop_reason or "", "cut short")
+    detail = generation.finished.detail if generation is not None and generation.finished is not None else ""
+    return f"{words}: {one_line(detail, 80)}" if detail else words
+
+
+def facts(checkpoint: CheckpointInfo | None, desk: Desk) -> list[Fact]:
+    """The numbers of what is in front, in the order they are shown."""
+    node, generation = desk.node, desk.generation
+    count = len(node.tokens) if node is not None else 0
+    recipe = node.recipe if node is not None else None
+    speed = generation.tokens_per_s if generation else recipe.tokens_per_s if recipe else None
+    ttft = generation.ttft_s if generation else recipe.ttft_s if recipe else None
+    tokens = str(count) if count else DASH
+    rate = f"{speed:.0f}" if speed else DASH
+    first = f"{ttft:.2f} s" if ttft is not None else DASH
+    left = generation.context_left if generation else None
     how = step_words(checkpoint) if checkpoint else ""
+    beside = desk.tree.siblings(node.number) if node is not None else ()
+    place = next((at for at, other in enumerate(beside, 1) if node is not None and other.number == node.number), 0)
     return [
         Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 3),
         Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 0),
         *([Fact(how, 2)] if how else []),
+        *([Fact(f"branch {place} of {len(beside)}", 7)] if len(beside) > 1 else []),
         Fact(f"{tokens} token{'' if tokens == '1' else 's'}", 6),
         Fact(f"{rate} tok/s", 5),
         Fact(f"first {first}", 1),

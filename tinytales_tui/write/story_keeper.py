@@ -1,30 +1,39 @@
-"""The desk's stories as stories of the library: a retry becomes a sibling, going on a child. Knows no Textual.
+"""The desk's stories as stories of the library: each tree is saved as it is, with what only this machine knows of a recipe. No Textual.
 
-Only imported when there is something to keep. A library that refuses never disturbs the writing: it is said once, and tried again.
+Every generation gets the digest of the weights that wrote it, once; that, and SQLite, is why all of this runs in a thread.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import TinyTalesError
 from engine.version import __version__
+from tinytales_tui.generation import Generation
 from tinytales_tui.library.identity import identity
 from tinytales_tui.library.recipe import Recipe
-from tinytales_tui.library.records import tree_of
 from tinytales_tui.library.store import Library
 from tinytales_tui.library.story import Story, StoryChanged
-from tinytales_tui.library.tokens import Tokens
 from tinytales_tui.library.tree import Tree
 from tinytales_tui.story import StoryRecord
-from tinytales_tui.write.desk import Entry
+from tinytales_tui.write.desk import Draft
 
 _LOOKED_AT = 20
 """Newest stories among which a restored one is looked for."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What the library is given to keep: a copy of what the desk holds at one time."""
+
+    drafts: Mapping[int, Draft] = field(default_factory=dict)
+    generations: Mapping[tuple[int, int], Generation] = field(default_factory=dict)
 
 
 class StoryKeeper:
@@ -38,22 +47,35 @@ class StoryKeeper:
         self._library: Library | None = None
         self._stories: dict[int, Story] = {}
         """As they were last saved, by the desk's number."""
-        self._nodes: dict[int, int] = {}
-        """The node of each entry."""
-        self._kept: dict[int, Entry] = {}
-        """Each entry as it was last saved."""
+        self._kept: dict[int, Tree] = {}
+        """The desk's trees as they were last saved."""
+        self._recipes: dict[tuple[int, int], tuple[Recipe, Recipe]] = {}
+        """Of each generation: its recipe as the desk has it, and as it is kept."""
 
-    def keep(self, entries: Sequence[Entry], front: int | None) -> str | None:
-        """Save what these entries have that is not saved yet; a sentence for a person, if there is one that was not said yet."""
+    def keep(self, sitting: Sitting) -> str | None:
+        """Save what these stories have that is not saved yet; a sentence for a person, if there is one that was not said yet."""
         try:
             notice = self._open()
-            for story in dict.fromkeys(entry.story for entry in entries):
-                self._keep_story(story, [entry for entry in entries if entry.story == story], front)
+            for number, draft in sitting.drafts.items():
+                if self._kept.get(number) is not draft.tree:
+                    self._keep_story(number, draft, sitting.generations)
         except TinyTalesError as error:
             said, self.refused = self.refused, True
             return None if said else f"The story is not in your library for now, but it is still on the page. {error}"
         self.refused = False
         return notice
+
+    def number_of(self, id: str) -> int | None:
+        """The desk's number of a story of the library that lies there."""
+        return next((number for number, story in self._stories.items() if story.id == id), None)
+
+    def reopen(self, record: StoryRecord) -> tuple[Story, Tree] | None:
+        """The story of the library that a kept record is of, with the record's text in front; None where there is none."""
+        try:
+            self._open()
+            return self._found(record)
+        except TinyTalesError:
+            return None
 
     def close(self) -> None:
         if self._library is not None:
@@ -66,90 +88,62 @@ class StoryKeeper:
         self._library = Library.open(self._path)
         return self._library.notice or None
 
-    def _keep_story(self, number: int, entries: Iterable[Entry], front: int | None) -> None:
+    def _keep_story(self, number: int, draft: Draft, generations: Mapping[tuple[int, int], Generation]) -> None:
         assert self._library is not None
-        story, nodes = self._stories.get(number), dict(self._nodes)
-        tree = story.tree if story is not None else Tree()
-        changed = [entry for entry in entries if self._kept.get(entry.number) is not entry and _has_come_to_something(entry)]
-        for entry in changed:
-            if entry.number < 0:
-                story, tree, nodes[entry.number] = self._restored(entry.record)
-            else:
-                tree = self._grown(tree, entry, nodes)
-        if front in nodes and any(entry.number == front for entry in entries):
-            tree = tree.go(nodes[front])  # type: ignore[index]
-        if not tree.nodes:
+        tree = self._told(number, draft.tree, generations)
+        if not any(node.text for node in tree.nodes.values()):
             return
+        story = self._stories.get(number) or draft.origin
         if story is None:
             story = self._library.add(tree)
         try:
             self._stories[number] = self._library.save(story, tree)
         except StoryChanged:  # by another app, or it was deleted there: nothing of this sitting is lost
             self._stories[number] = self._library.add(tree, title=story.title, tags=story.tags)
-        self._nodes = nodes
-        self._kept |= {entry.number: entry for entry in changed}
+        self._kept[number] = draft.tree
 
-    def _grown(self, tree: Tree, entry: Entry, nodes: dict[int, int]) -> Tree:
-        """The tree with what the entry has written since it was last kept; its node goes into `nodes`."""
-        before, record, now = self._kept.get(entry.number), entry.record, time.time()
-        if entry.number not in nodes:
-            parent = nodes.get(entry.after) if entry.after is not None else None
-            if parent is None and record.given:
-                tree, parent = _opened(tree, record.given, now)
-            tree = tree.add(parent, now=now, recipe=self._recipe(entry))
-            nodes[entry.number] = max(tree.nodes)
-        node = nodes[entry.number]
-        text = record.story[len(before.record.story) if before else 0 :]
-        tokens = Tokens.of(entry.drawn[len(before.drawn) if before else 0 :])
-        letters = tokens.letters
-        if tokens and letters <= len(text):
-            tree, text = tree.grow(node, text[:letters], tokens, now=now), text[letters:]
-        if text:
-            tree = tree.grow(node, text, now=now)
-        return tree.change(node, stop_reason=record.stop_reason, recipe=self._recipe(entry))
+    def _told(self, number: int, tree: Tree, generations: Mapping[tuple[int, int], Generation]) -> Tree:
+        """The tree as the library has it: without what has come to nothing so far, the recipes with all that is known."""
+        empty = [n.number for n in tree.nodes.values() if not n.text and n.recipe is not None and n.stop_reason is None]
+        for node in empty:
+            if not tree.children(node, deleted=True):
+                tree = tree.drop(node)
+        nodes = dict(tree.nodes)
+        for node, kept in tree.nodes.items():
+            generation = generations.get((number, node))
+            if generation is not None and kept.recipe is not None:
+                nodes[node] = dataclasses.replace(kept, recipe=self._recipe((number, node), kept.recipe, generation))
+        return Tree(nodes, tree.current)
 
-    def _recipe(self, entry: Entry) -> Recipe:
-        about: dict[str, object] = {"program": __version__}
-        if entry.checkpoint is not None:
-            about["device"] = entry.checkpoint.device
-            if self._engine_is_here:
-                found = identity(entry.checkpoint.path)
+    def _recipe(self, key: tuple[int, int], recipe: Recipe, generation: Generation) -> Recipe:
+        before, told = self._recipes.get(key, (None, None))
+        if before is not recipe or told is None:
+            about: dict[str, object] = {"program": __version__}
+            if self._engine_is_here and generation.checkpoint is not None:
+                found = identity(generation.checkpoint.path)
                 about |= {"revision": found.revision, "sha256": found.sha256, "torch": _torch()}
-        if entry.started is not None:
-            told = entry.started
-            about |= {"step": told.step, "precision": told.precision, "threads": told.threads, "precision_loss": told.loss}
-        return Recipe.of(entry.record, **about)
+            told = dataclasses.replace(recipe, **about)
+            self._recipes[key] = recipe, told
+        return told
 
-    def _restored(self, record: StoryRecord) -> tuple[Story | None, Tree, int]:
-        """The story that was restored, if it is in the library already, and its node; else a tree made of it."""
+    def _found(self, record: StoryRecord) -> tuple[Story, Tree] | None:
         assert self._library is not None
         whole = record.full_text
         for line in self._library.listing(most=_LOOKED_AT):
             story = self._library.get(line.id)
-            for node in story.tree.nodes.values():
-                if node.recipe is not None and node.recipe.seed == record.seed and not story.tree.hidden(node.number):
-                    text = story.tree.text(node.number)
-                    if text == whole:
-                        return story, story.tree, node.number
-                    cut_off = node.stop_reason is None and not story.tree.children(node.number, deleted=True)
-                    if cut_off and node.text and whole.startswith(text):  # the end came between the two copies
-                        return story, story.tree.grow(node.number, whole[len(text) :], now=time.time()), node.number
-        tree = tree_of(record)
-        assert tree.current is not None
-        return None, tree, tree.current
-
-
-def _has_come_to_something(entry: Entry) -> bool:
-    return bool(entry.record.story) or entry.record.stop_reason is not None
-
-
-def _opened(tree: Tree, given: str, now: float) -> tuple[Tree, int]:
-    """The tree with the words that a story begins with, and their node; one for all that begin so."""
-    for node in tree.children(None):
-        if node.recipe is None and node.text == given:
-            return tree, node.number
-    tree = tree.write(None, given, now=now)
-    return tree, max(tree.nodes)
+            for node in reversed(story.tree.nodes.values()):  # type: ignore[call-overload]
+                same = (node.recipe.seed if node.recipe else None) == record.seed or not record.story
+                if not same or story.tree.hidden(node.number):
+                    continue
+                text = story.tree.text(node.number)
+                if text == whole:
+                    return story, story.tree.go(node.number)
+                cut_off = node.stop_reason is None and not story.tree.children(node.number, deleted=True)
+                if cut_off and node.text and whole.startswith(text):  # the end came between the two copies
+                    author = "model" if node.recipe is not None else "writer"
+                    grown = story.tree.grow(node.number, whole[len(text) :], now=time.time(), author=author)  # type: ignore[arg-type]
+                    return story, grown.go(node.number)
+        return None
 
 
 @functools.cache

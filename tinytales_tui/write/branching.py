@@ -1,0 +1,90 @@
+"""Undo and redo, typing, and going from branch to branch. A part of the Write pane's screen, in a file of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.binding import Binding
+
+from tinytales_tui.library.tree import Edit
+from tinytales_tui.write.page.marks import MARKINGS
+from tinytales_tui.write.page.view import Page
+
+if TYPE_CHECKING:
+    from tinytales_tui.write.screen import WriteScreen
+
+BRANCHING_BINDINGS = [
+    Binding("ctrl+z", "undo", "Undo", show=False, id="write.undo", tooltip="Take back the last thing: typing, a generation, a move"),
+    Binding("ctrl+y", "redo", "Redo", show=False, id="write.redo", tooltip="Do again what was undone"),
+    Binding("alt+up", "beside(-1)", "Branch before", show=False, id="write.branch_before", tooltip="The branch before this one"),
+    Binding("alt+down", "beside(1)", "Next branch", show=False, id="write.branch_next", tooltip="The branch after this one"),
+    Binding("alt+left", "shorter", "A step back", show=False, id="write.parent", tooltip="To the place that this branch goes on from"),
+    Binding("alt+right", "longer", "A step on", show=False, id="write.child", tooltip="To the newest branch that goes on from here"),
+    Binding("ctrl+l", "marking", "Mark words", show=False, id="write.marking", tooltip="Mark words by who wrote them, then by surprise"),
+]  # fmt: skip
+NEEDS_A_STORY = ("beside", "shorter", "longer", "marking")
+MARKED_AS = {
+    "none": "The words are not marked.",
+    "authors": "Your own words are underlined, the model's are not.",
+    "surprise": "The words are marked by how likely they were to the model.",
+}
+
+
+class Branching:
+    """Moves between nodes of the desk's tree."""
+
+    async def action_undo(self: WriteScreen) -> None:
+        await self._travel(self.desk.undo)
+
+    async def action_redo(self: WriteScreen) -> None:
+        await self._travel(self.desk.redo)
+
+    async def _travel(self: WriteScreen, step) -> None:
+        if self.desk.writing:
+            await self.app.engine.cancel()
+        front, before = self.desk.front, self.desk.text
+        if not step():
+            return
+        change = Edit.between(before, self.desk.text)
+        typed = front == self.desk.front and front is not None and self.focused is self.page
+        cursor = change.start + len(change.text) if typed else None
+        if front == self.desk.front:
+            self._show_current(cursor)
+        else:
+            self._show_again(cursor)
+
+    def on_page_edited(self: WriteScreen, event: Page.Edited) -> None:
+        if self.desk.writing is not None:
+            self.run_worker(self.app.engine.cancel(), group="stopping")
+        self.desk.edit(event.edit)
+        self.page.mark_as(self.page.marking, self.desk.tree.runs(self.desk.tree.current))
+        self._stopping = False
+        self._refresh()
+
+    def _cut_to(self: WriteScreen, letters: int) -> None:
+        self.desk.cut_to(letters)
+
+    # Branches
+
+    def action_beside(self: WriteScreen, step: int) -> None:
+        node = self.desk.node
+        if node is not None and self.desk.go(self.desk.tree.beside(node.number, step)):
+            self._show_current()
+
+    def action_shorter(self: WriteScreen) -> None:
+        node = self.desk.node
+        if node is not None and node.parent is not None and self.desk.go(node.parent):
+            self._show_current()
+
+    def action_longer(self: WriteScreen) -> None:
+        below = self.desk.tree.children(self.desk.tree.current)
+        if below and self.desk.go(below[-1].number):
+            self._show_current()
+
+    # Marking
+
+    def action_marking(self: WriteScreen) -> None:
+        place = MARKINGS.index(self.page.marking)
+        marking = MARKINGS[(place + 1) % len(MARKINGS)]
+        self.page.mark_as(marking, self.desk.tree.runs(self.desk.tree.current))
+        self.app.say(MARKED_AS[marking])
