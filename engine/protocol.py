@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -315,6 +316,10 @@ _EVENTS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 def encode(message: Command | Event) -> bytes:
     """A message as one line of UTF-8 JSON, the newline included."""
     data = {"type": type(message).__name__} | dataclasses.asdict(message)
+    if isinstance(message, Scored):  # JSON has no NaN
+        data["tokens"] = [
+            (token, letters, None if math.isnan(logprob) else logprob) for token, letters, logprob in message.tokens
+        ]
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
 
@@ -350,7 +355,10 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
     if cls is Prospect:
         data["chances"] = tuple(Chance(**chance) for chance in data["chances"])
     if cls is Scored:
-        data["tokens"] = tuple((int(token), int(letters), float(logprob)) for token, letters, logprob in data["tokens"])
+        data["tokens"] = tuple(
+            (int(token), int(letters), math.nan if logprob is None else float(logprob))
+            for token, letters, logprob in data["tokens"]
+        )
     if cls is Load and data.get("choices") is not None:
         data["choices"] = Choices.from_json(data["choices"])
     if isinstance(data.get("checkpoint"), dict):

@@ -11,21 +11,18 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-import os
-import signal
-import sys
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from engine import protocol
 from engine.checkpoints.choices import Choices
 from engine.errors import TinyTalesError
 from engine.settings import GenerationRequest
-from tinytales_tui.engine_start import command_line
+from tinytales_tui.engine_events import ClientEvent, Gathering, WorkerLost, Written
+from tinytales_tui.engine_process import ErrorLog, ended, kill, next_chunk
+from tinytales_tui.engine_start import command_line, fault_of_greeting
+
+__all__ = ["ClientEvent", "Deliver", "EngineClient", "EngineUnavailable", "WorkerLost", "Written"]
 
 LINES_BEFORE_HELLO = 200
 """Greetings of a remote shell that are passed over before the worker's first message."""
@@ -36,30 +33,6 @@ CANCEL_SECONDS = 10.0
 """How long a worker may take to obey a cancel, which is promised within one token."""
 
 
-@dataclass(frozen=True)
-class WorkerLost:
-    """The worker is gone; `message` is one sentence for a person."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Written:
-    """Tokens of one story that came close together, merged into one piece of text."""
-
-    id: int
-    story: int
-    text: str
-    tokens: int
-    first_time: float
-    """Seconds from the start of the generation to the first of the tokens."""
-    last_time: float
-    """The same for the last of them."""
-    drawn: tuple[tuple[int, int, float], ...] = ()
-    """Of each token: its id, how many characters of the text came out with it, and its log probability."""
-
-
-ClientEvent = protocol.Event | Written | WorkerLost
 Deliver = Callable[[list[ClientEvent]], None]
 
 
@@ -88,7 +61,7 @@ class EngineClient:
         self.load = load
         self._deliver = deliver
         self._command = list(command)
-        self._log_path = log
+        self._log = ErrorLog(log)
         self._warm = warm
         self._ids = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
@@ -97,13 +70,15 @@ class EngineClient:
         self._hello: asyncio.Future[None] | None = None
         self._loaded: asyncio.Future[None] | None = None
         self._load_id = 0
-        self._generation = 0
+        self._writing: set[int] = set()
+        """Ids of the generations under way."""
+        self._answers: dict[int, asyncio.Future[protocol.Prospect | protocol.Scored]] = {}
+        """Of what was looked at or scored and is not answered yet, by id; who asked may not wait any more."""
         self._idle = asyncio.Event()
         self._idle.set()
-        self._queue: deque[ClientEvent] = deque()
+        self._gathering = Gathering()
         self._flush_timer: asyncio.TimerHandle | None = None
         self._closing = False
-        self._last_words = ""
 
     @property
     def pid(self) -> int | None:
@@ -147,7 +122,7 @@ class EngineClient:
         return next(self._ids)
 
     async def quiet(self) -> None:
-        """Cancel the generation under way, if there is one, and wait for its end; a worker that will not stop is killed."""
+        """Cancel the generations under way, if there are any, and wait for their end; a worker that will not stop is killed."""
         if self._idle.is_set():
             return
         await self.cancel()
@@ -155,29 +130,69 @@ class EngineClient:
             await asyncio.wait_for(self._idle.wait(), CANCEL_SECONDS)
         except TimeoutError:
             if self._process is not None:
-                _kill(self._process)
+                kill(self._process)
             await self._idle.wait()
 
     async def generate(self, request: GenerationRequest, number: int | None = None) -> int:
         """Ask for a story, after ending one under way. Returns the id that its events carry (`EngineUnavailable`)."""
+        number = self.new_id() if number is None else number
+        await self._write(protocol.Generate(number, request), [number])
+        return number
+
+    async def generate_together(self, requests: Sequence[GenerationRequest], numbers: Sequence[int]) -> None:
+        """Ask for several stories at once, after ending those under way; each has its own id (`new_id`), events and end."""
+        parts = tuple(protocol.Generate(number, request) for number, request in zip(numbers, requests, strict=True))
+        if parts:
+            await self._write(protocol.Together(parts), numbers)
+
+    async def _write(self, command: protocol.Generate | protocol.Together, numbers: Sequence[int]) -> None:
         await self.ready()
         await self.quiet()
         await self.ready()
-        number = self.new_id() if number is None else number
-        self._generation = number
+        self._writing.update(numbers)
         self._idle.clear()
         try:
-            await self._send(protocol.Generate(number, request))
+            await self._send(command)
         except EngineUnavailable:
-            self._idle.set()
+            self._at_rest()
             raise
-        return number
 
     async def cancel(self, number: int | None = None) -> None:
-        """Stop the generation under way (if it is this one); its `Finished` and `Done` still come."""
-        if not self._idle.is_set() and self.pid is not None and number in (None, self._generation):
+        """Stop this generation, or all that are under way; their `Finished` and `Done` still come."""
+        if self.pid is None:
+            return
+        for going in sorted(self._writing):
+            if number in (None, going):
+                with contextlib.suppress(EngineUnavailable):
+                    await self._send(protocol.Cancel(going))
+
+    async def look(self, request: GenerationRequest, count: int = 10, also: int | None = None) -> protocol.Prospect:
+        """What may come next; waits for the checkpoint, and for the end of a story under way (`EngineUnavailable`)."""
+        number = self.new_id()
+        return await self._ask(protocol.Look(number, request, count, also), number)  # type: ignore[return-value]
+
+    async def score(self, request: GenerationRequest) -> protocol.Scored:
+        """How likely the model finds the request's opening; waits as `look` does (`EngineUnavailable`)."""
+        number = self.new_id()
+        return await self._ask(protocol.Score(number, request), number)  # type: ignore[return-value]
+
+    async def _ask(self, command: protocol.Look | protocol.Score, number: int) -> protocol.Prospect | protocol.Scored:
+        await self.ready()
+        while not self._idle.is_set():  # another story may have begun before we had our turn
+            await self._idle.wait()
+            await self.ready()
+        self._answers[number] = answer = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(command)
+        except EngineUnavailable:
+            self._answers.pop(number, None)
+            raise
+        try:
+            return await answer
+        except asyncio.CancelledError:
             with contextlib.suppress(EngineUnavailable):
-                await self._send(protocol.Cancel(self._generation))
+                await self._send(protocol.Cancel(number))
+            raise
 
     async def close(self) -> None:
         """End the worker: politely, then firmly."""
@@ -192,7 +207,7 @@ class EngineClient:
                 await self._send(protocol.Quit())
             if process.stdin:
                 process.stdin.close()
-            await _ended(process, QUIT_SECONDS)
+            await ended(process, QUIT_SECONDS)
         if self._reader:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -201,11 +216,11 @@ class EngineClient:
 
     async def _start(self) -> None:
         command, environment = command_line(self._command, self._warm)
-        self._last_words = ""
+        self._log.last_words = ""
         loop = asyncio.get_running_loop()
         self._hello = loop.create_future()
         self._loaded = None
-        self._idle.set()
+        self._at_rest()
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -237,23 +252,24 @@ class EngineClient:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         """Everything from hello to the end of one worker; whatever way it ends, nobody is left waiting."""
         refusal = ""
-        errors = asyncio.create_task(self._keep_errors(process), name="engine-errors")
+        errors = asyncio.create_task(self._log.keep(process), name="engine-errors")
         try:
             refusal = await self._read_lines(process)
         finally:
             if refusal or self._closing:
-                _kill(process)
+                kill(process)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(errors), 0.3)
             errors.cancel()
-            await _ended(process, 0.5)  # its output is over: if it goes on nevertheless, it is of no use to anyone
-            self._lost(refusal or self._death(process.returncode))
+            await ended(process, 0.5)  # its output is over: if it goes on nevertheless, it is of no use to anyone
+            greeted = self._hello is None or self._hello.done()
+            self._lost(refusal or self._log.death(process.returncode, greeted))
 
     async def _read_lines(self, process: asyncio.subprocess.Process) -> str:
         """Read until the output ends; returns why the worker is refused, or nothing."""
         assert process.stdout is not None
         greeted, passed, pending = False, 0, bytearray()
-        while chunk := await self._next_chunk(process.stdout, process):
+        while chunk := await next_chunk(process.stdout, process):
             pending += chunk
             if b"\n" not in chunk:
                 if len(pending) > LONGEST_LINE:
@@ -265,42 +281,15 @@ class EngineClient:
                 if greeted:
                     self._take(line)
                     continue
-                refusal = self._greet(line)
+                refusal = fault_of_greeting(line)
                 passed += 1
                 if refusal is None:
                     greeted = True
+                    if self._hello and not self._hello.done():
+                        self._hello.set_result(None)
                 elif refusal or passed > LINES_BEFORE_HELLO:
                     return refusal or "What was started does not speak like the engine, so it was stopped."
         return ""
-
-    @staticmethod
-    async def _next_chunk(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes:
-        """The next bytes; none once the worker has ended, even if a child of its own still holds the pipe open."""
-        read = asyncio.create_task(stream.read(1 << 16))
-        while not read.done():
-            ended = process.returncode is not None
-            await asyncio.wait({read}, timeout=0.2 if ended else 1.0)
-            if ended and not read.done():
-                read.cancel()
-                return b""
-        return read.result()
-
-    def _greet(self, line: bytes) -> str | None:
-        """None if the line is a hello of our protocol, words if it must be refused, nothing if it is a shell's greeting."""
-        try:
-            event = protocol.decode_event(line)
-        except protocol.ProtocolError:
-            return "The engine's greeting is of another version of this program." if line.lstrip().startswith(b'{"type"') else ""
-        if not isinstance(event, protocol.Hello):
-            return "The engine spoke before it said hello, so it was stopped."
-        if event.protocol != protocol.PROTOCOL:
-            return (
-                f"The engine (version {event.version}) speaks protocol {event.protocol} and this terminal {protocol.PROTOCOL}: "
-                "install the same version of tinytales-tui on both sides."
-            )
-        if self._hello and not self._hello.done():
-            self._hello.set_result(None)
-        return None
 
     def _take(self, line: bytes) -> None:
         try:
@@ -313,9 +302,32 @@ class EngineClient:
                 self._settle(None)
             case protocol.Failed(id=self._load_id, message=message):
                 self._settle(EngineUnavailable(message))
-            case protocol.Done(id=self._generation) | protocol.Failed(id=self._generation):
-                self._idle.set()
+            case protocol.Prospect(id=number) | protocol.Scored(id=number) | protocol.Failed(id=number) if (
+                number in self._answers
+            ):
+                self._answer(number, EngineUnavailable(event.message) if isinstance(event, protocol.Failed) else event)
+                return
+            case protocol.Prospect() | protocol.Scored():
+                return
+            case protocol.Done(id=number) | protocol.Failed(id=number) if number in self._writing:
+                self._writing.discard(number)
+                if not self._writing:
+                    self._idle.set()
         self._put(event)
+
+    def _answer(self, number: int, answer: protocol.Prospect | protocol.Scored | EngineUnavailable) -> None:
+        future = self._answers.pop(number)
+        if future.done():  # nobody waits any more
+            return
+        if isinstance(answer, EngineUnavailable):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def _at_rest(self) -> None:
+        """Nothing is being written."""
+        self._writing.clear()
+        self._idle.set()
 
     def _settle(self, error: EngineUnavailable | None) -> None:
         for future in (self._loaded,) if error is None else (self._hello, self._loaded):
@@ -331,90 +343,25 @@ class EngineClient:
         self._process = None
         self._settle(EngineUnavailable(message))
         self._loaded = None
+        for number in list(self._answers):
+            self._answer(number, EngineUnavailable(message))
         if not self._closing:
             self._put(WorkerLost(message))
-        self._idle.set()
-
-    def _death(self, code: int | None) -> str:
-        log = f" (what it said is in {self._log_path})" if self._log_path and self._last_words else ""
-        if self._hello is not None and not self._hello.done():
-            words = f": {self._last_words}" if self._last_words else f" (exit code {code})"
-            return f"The engine could not start{words.rstrip('.')}.{log and f' The rest is in {self._log_path}.'}"
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                return f"The engine was stopped from outside ({signal.Signals(-code).name}); your next request starts it again."
-        return f"The engine stopped unexpectedly (exit code {code}){log}; your next request starts it again."
-
-    async def _keep_errors(self, process: asyncio.subprocess.Process) -> None:
-        """Standard error goes to the log, begun anew once it has grown large; the last line is remembered."""
-        assert process.stderr is not None
-        with contextlib.ExitStack() as stack:
-            log: IO[bytes] | None = None
-            with contextlib.suppress(OSError):
-                if self._log_path:
-                    self._log_path.parent.mkdir(parents=True, exist_ok=True)
-                    large = self._log_path.exists() and self._log_path.stat().st_size > 1_000_000
-                    log = stack.enter_context(open(self._log_path, "wb" if large else "ab"))
-            while chunk := await process.stderr.read(1 << 16):
-                words = [line.strip() for line in chunk.decode("utf-8", "replace").splitlines() if line.strip()]
-                if words:
-                    self._last_words = words[-1][:300]
-                if log:
-                    with contextlib.suppress(OSError):  # a full disk must not stop the listening
-                        log.write(chunk)
-                        log.flush()
+        self._at_rest()
 
     # Handing on
 
     def _put(self, event: ClientEvent) -> None:
-        if isinstance(event, protocol.Token):
-            drawn = ((event.token, len(event.text), event.logprob),)
-            event = Written(event.id, event.story, event.text, 1, event.time, event.time, drawn)
-            last = self._queue[-1] if self._queue else None
-            if isinstance(last, Written) and (last.id, last.story) == (event.id, event.story):
-                self._queue.pop()
-                event = dataclasses.replace(
-                    last,
-                    text=last.text + event.text,
-                    tokens=last.tokens + 1,
-                    last_time=event.last_time,
-                    drawn=last.drawn + drawn,
-                )
-        self._queue.append(event)
+        self._gathering.put(event)
         if self._flush_timer is None and not self._closing:
             self._flush_timer = asyncio.get_running_loop().call_later(self.interval, self._flush)
 
     def drain(self) -> list[ClientEvent]:
         """What has been said and not been delivered yet."""
-        batch = list(self._queue)
-        self._queue.clear()
-        return batch
+        return self._gathering.drain()
 
     def _flush(self) -> None:
         self._flush_timer = None
         batch = self.drain()
         if batch and not self._closing:
             self._deliver(batch)
-
-
-async def _ended(process: asyncio.subprocess.Process, seconds: float) -> None:
-    """Wait for the process to end, and end it if that takes longer.
-
-    `process.wait` would wait for its pipes as well, which a child of the process may hold open.
-    """
-    deadline = time.monotonic() + seconds
-    while process.returncode is None:
-        if time.monotonic() > deadline:
-            _kill(process)
-        await asyncio.sleep(0.005)
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """End the process now. Not by `process.kill`, which may take its exit code away from the loop that waits for it."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.kill(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""With which command line and environment an engine is started. Knows no Textual and no torch."""
+"""With which command line and environment an engine is started, and whether what was started is one. Knows no Textual and no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import openmp
+from engine import openmp, protocol
 from engine.warm import place
 
 
@@ -35,3 +35,19 @@ def engine_environment() -> dict[str, str]:
     if root and root.name not in ("site-packages", "dist-packages"):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH", "")]))
     return environment
+
+
+def fault_of_greeting(line: bytes) -> str | None:
+    """None if the line is a hello of our protocol, words if it must be refused, nothing if it is a shell's greeting."""
+    try:
+        event = protocol.decode_event(line)
+    except protocol.ProtocolError:
+        return "The engine's greeting is of another version of this program." if line.lstrip().startswith(b'{"type"') else ""
+    if not isinstance(event, protocol.Hello):
+        return "The engine spoke before it said hello, so it was stopped."
+    if event.protocol != protocol.PROTOCOL:
+        return (
+            f"The engine (version {event.version}) speaks protocol {event.protocol} and this terminal {protocol.PROTOCOL}: "
+            "install the same version of tinytales-tui on both sides."
+        )
+    return None

@@ -13,9 +13,12 @@ import pytest
 from engine import protocol
 from engine.settings import GenerationRequest, SamplingSettings
 from tinytales_tui.engine_client import EngineClient, EngineUnavailable, WorkerLost, Written
+from tinytales_tui.engine_events import Gathering
 
 WORKER = str(Path(__file__).with_name("scripted_worker.py"))
 REQUEST = GenerationRequest(topic="a dog", ending="sad", sampling=SamplingSettings(seed=1))
+
+OPENED = GenerationRequest(topic="a dog", ending="sad", opening="Once a dog ran home. ")
 
 
 class Desk:
@@ -161,3 +164,88 @@ async def test_the_worker_ends_when_the_terminal_is_gone() -> None:
     async with asyncio.timeout(10):
         await process.wait()
     await desk.client.close()
+
+
+async def test_several_stories_at_once_come_apart_in_few_pieces() -> None:
+    desk = Desk("--tokens", "300")
+    requests = [REQUEST, GenerationRequest(topic="fail", ending="sad"), GenerationRequest(topic="a cat", ending="happy", count=2)]
+    numbers = [desk.client.new_id() for _ in requests]
+    await desk.client.generate_together(requests, numbers)
+    await desk.until(protocol.Done, 2)
+    assert [event.id for event in desk.of(protocol.Failed)] == [numbers[1]]
+    pieces = {}
+    for event in desk.of(Written):
+        pieces.setdefault((event.id, event.story), []).append(event)
+    assert set(pieces) == {(numbers[0], 0), (numbers[2], 0), (numbers[2], 1)}
+    assert all(sum(piece.tokens for piece in story) == 300 and len(story) <= desk.batches for story in pieces.values())
+    alone = Desk("--tokens", "300")
+    await alone.client.generate(REQUEST)
+    await alone.until(protocol.Done)
+    assert "".join(piece.text for piece in pieces[numbers[0], 0]) == alone.text
+    for client in (desk.client, alone.client):
+        await client.close()
+
+
+async def test_one_of_several_is_cancelled_or_all() -> None:
+    desk = Desk("--tokens", "4000", "--rate", "200")
+    numbers = [desk.client.new_id() for _ in range(3)]
+    await desk.client.generate_together([REQUEST] * 3, numbers)
+    await desk.until(Written)
+    await desk.client.cancel(numbers[1])
+    assert (await desk.until(protocol.Finished)).id == numbers[1]
+    await desk.until(Written, len(desk.of(Written)) + 2)
+    await desk.client.cancel()
+    await desk.until(protocol.Done, 3)
+    await desk.client.quiet()
+    assert {event.reason for event in desk.of(protocol.Finished)} == {"cancelled"}
+    await desk.client.close()
+
+
+async def test_looking_and_scoring_wait_for_a_story_and_are_no_news_for_the_panes() -> None:
+    desk = Desk("--tokens", "30", "--rate", "200")
+    await desk.client.generate(REQUEST)
+    async with asyncio.timeout(20):
+        prospect, scored = await asyncio.gather(desk.client.look(REQUEST, 5, 999), desk.client.score(OPENED))
+    assert [event.reason for event in desk.of(protocol.Finished) or [await desk.until(protocol.Finished)]] == ["end of text"]
+    assert len(prospect.chances) == 6 and prospect.chances[-1].token == 999
+    assert sum(letters for _, letters, _ in scored.tokens) == len(OPENED.opening)
+    abandoned = asyncio.create_task(desk.client.look(REQUEST))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    abandoned.cancel()
+    await desk.client.look(REQUEST)
+    assert not desk.of(protocol.Prospect) and not desk.of(protocol.Scored) and not desk.of(protocol.Failed)
+    await desk.client.close()
+
+
+async def test_a_look_at_a_worker_that_dies_is_refused() -> None:
+    desk = Desk("--tokens", "4000", "--rate", "200")
+    await desk.client.generate(REQUEST)
+    await desk.until(Written)
+    look = asyncio.create_task(desk.client.look(REQUEST))
+    await asyncio.sleep(0.05)
+    await desk.client._send(protocol.Look(77, REQUEST))
+    answer = desk.client._answers[77] = asyncio.get_running_loop().create_future()
+    os.kill(desk.client.pid or 0, signal.SIGKILL)
+    with pytest.raises(EngineUnavailable, match="SIGKILL"):
+        await answer
+    async with asyncio.timeout(20):
+        assert (await look).chances  # it had only waited for the story, and starts the worker again
+    await desk.client.close()
+
+
+def test_tokens_join_in_one_piece_a_story_until_it_ends() -> None:
+    gathering = Gathering()
+    ended = protocol.Finished(1, 0, "length", "", 0, 1, 2, 0.0, 0.0)
+    for place in range(6):
+        for story in (0, 1):
+            gathering.put(protocol.Token(1, story, place, "ab"[story], -1.0, place / 10))
+        if place == 3:
+            gathering.put(ended)
+    first, second, end, rest = gathering.drain()
+    assert (first.text, second.text, rest.text) == ("aaaa", "bbbbbb", "aa") and end is ended
+    assert (first.tokens, first.first_time, first.last_time, first.drawn[3]) == (4, 0.0, 0.3, (3, 1, -1.0))
+    gathering.put(protocol.Token(1, 0, 0, "c", -1.0, 1.0))
+    gathering.put(protocol.Done(1))
+    gathering.put(protocol.Token(1, 0, 0, "d", -1.0, 1.0))
+    assert [getattr(event, "text", "") for event in gathering.drain()] == ["c", "", "d"] and gathering.drain() == []
