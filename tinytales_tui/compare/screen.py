@@ -1,0 +1,400 @@
+"""The comparison: two to four stories side by side that differ in one thing. They stream together; one of them can be kept.
+
+It ties the engines (`running`), the columns on the screen and what is measured of them together; what is compared is in `columns`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import time
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from tinytales_tui.compare.asking import CompareDialog
+from tinytales_tui.compare.column_view import ColumnView
+from tinytales_tui.compare.columns import MOST, Plan, asked_words, columns_of
+from tinytales_tui.compare.differences import live_marks, word_marks
+from tinytales_tui.compare.facts import METHODS, Measured, different_steps, measure, table
+from tinytales_tui.compare.marked_story import MarkedStory
+from tinytales_tui.compare.names import Names
+from tinytales_tui.compare.question import Kept, Question
+from tinytales_tui.compare.running import Running, client_maker
+from tinytales_tui.engine_client import ClientEvent
+from tinytales_tui.text import one_line
+from tinytales_tui.widgets.confirm import LOW
+from tinytales_tui.widgets.lines import Lines
+from tinytales_tui.write.panel import LARGEST_ROLL
+
+if TYPE_CHECKING:
+    from tinytales_tui.app import TinyTalesApp
+
+NARROWEST = 29
+"""Columns of the terminal that a story is given at least, where there is more than one in sight."""
+ONE_AT_A_TIME = 60
+"""Terminals narrower than this show one column."""
+FACTS_EVERY_S = 0.25
+"""How often the figures of a growing story change: faster than this nobody reads them."""
+
+
+class CompareScreen(Screen[Kept | None]):
+    """Answers the column that was kept, or None."""
+
+    app: TinyTalesApp
+    CSS_PATH = "compare.tcss"
+    TITLE = "Compare"
+    HELP_TITLE = "Comparing stories"
+    HELP_NOTES = [
+        (
+            "Marks",
+            [
+                ("dim", "As in the first column"),
+                ("plain", "Otherwise than in the first column"),
+                ("bold", "Words that stand in no other column, once all have ended"),
+            ],
+        )
+    ]
+    AUTO_FOCUS = ""
+    VERTICAL_BREAKPOINTS = LOW
+    BINDINGS = [
+        Binding("enter", "keep", "Keep", id="columns.keep", tooltip="Keep the story of this column, and go back to the desk"),
+        Binding("1", "keep(0)", "Keep 1", show=False, id="columns.keep_1", tooltip="Keep the first story"),
+        Binding("2", "keep(1)", "Keep 2", show=False, id="columns.keep_2", tooltip="Keep the second story"),
+        Binding("3", "keep(2)", "Keep 3", show=False, id="columns.keep_3", tooltip="Keep the third story"),
+        Binding("4", "keep(3)", "Keep 4", show=False, id="columns.keep_4", tooltip="Keep the fourth story"),
+        Binding("escape", "stop", "Stop", id="columns.stop", tooltip="Stop writing; the texts stay"),
+        Binding("escape", "leave", "Back", id="columns.leave", tooltip="Go back to the desk without keeping any"),
+        Binding("r", "again", "Again", id="columns.again", tooltip="Write all of them again, with another seed"),
+        Binding("s", "same", "Same seed", id="columns.same", tooltip="Write all of them again, with the same seed"),
+        Binding("n,c", "choose", "Other", id="columns.choose", tooltip="Choose something else to compare"),
+        Binding("d", "marks", "Marks", id="columns.marks", tooltip="Show or hide what differs"),
+        Binding("l", "lock", "Lock", show=False, id="columns.lock", tooltip="Scroll all columns together, or each by itself"),
+        Binding("f", "facts", "Facts", show=False, id="columns.facts", tooltip="Show or hide the figures under the columns"),
+        Binding("y", "copy", "Copy", show=False, id="columns.copy", tooltip="Copy the story of this column"),
+        Binding("question_mark", "methods", "Measures", id="columns.methods", tooltip="How each figure is measured"),
+        Binding("tab,right", "move(1)", "Next", show=False, id="columns.next", tooltip="To the next column"),
+        Binding("shift+tab,left", "move(-1)", "Before", show=False, id="columns.before", tooltip="To the column before"),
+        Binding("up", "scroll(-1)", "Up", show=False, id="columns.up", tooltip="Scroll a line up"),
+        Binding("down", "scroll(1)", "Down", show=False, id="columns.down", tooltip="Scroll a line down"),
+        Binding("pageup", "scroll_page(-1)", "Up a page", show=False, id="columns.page_up", tooltip="Scroll a page up"),
+        Binding("pagedown", "scroll_page(1)", "Down a page", show=False, id="columns.page_down", tooltip="Scroll a page down"),
+        Binding("home", "scroll_end(False)", "Begin", show=False, id="columns.home", tooltip="To the beginning"),
+        Binding("end", "scroll_end(True)", "End", show=False, id="columns.end", tooltip="To the end"),
+    ]  # fmt: skip
+
+    def __init__(self, question: Question) -> None:
+        super().__init__()
+        self.question = question
+        self.plan: Plan | None = None
+        self.chosen = 0
+        """The column that the keys are for."""
+        self.marked, self.locked = True, True
+        self.running = Running(
+            self.app.engine, client_maker(self.app.options, self.app.engine.interval), self._on_change, question.checkpoint
+        )
+        self._first = 0
+        """The first column in sight."""
+        self._facts_wanted: bool | None = None
+        self._measured: list[Measured | None] = []
+        self._round = 0
+        self._facts_at = 0.0
+        self._stopping = False
+
+    @property
+    def columns(self) -> list:
+        return self.running.columns
+
+    def compose(self) -> ComposeResult:
+        yield Lines(1, id="asked")
+        yield Static("", id="compare-note", markup=False)
+        yield Names(id="names")
+        with Horizontal(id="columns"):
+            for place in range(MOST):
+                yield ColumnView(place, half_pages=self.app.low_bandwidth)
+        yield Lines(1, id="compare-status")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.views = list(self.query(ColumnView))
+        self.app.engine_events.subscribe(self, self._on_engine)
+        self._arrange()
+        self.action_choose()
+
+    async def on_unmount(self) -> None:
+        await self.running.close()
+
+    def _on_engine(self, batch: list[ClientEvent]) -> None:
+        self.running.take(batch)
+
+    # What is compared
+
+    def action_choose(self) -> None:
+        self.app.push_screen(CompareDialog(self._question_now(), self.plan), self._on_plan)
+
+    def _question_now(self) -> Question:
+        return dataclasses.replace(self.question, checkpoint=self.running.held or self.question.checkpoint)
+
+    def _on_plan(self, plan: Plan | None) -> None:
+        if plan is not None:
+            self.plan = plan
+            self.chosen = self._first = 0
+            self._begin()
+        elif self.plan is None:
+            self.call_later(self.dismiss, None)
+
+    def _begin(self) -> None:
+        if self.plan is None:
+            return
+        columns = columns_of(self._question_now(), self.plan)
+        self._round += 1
+        self._stopping = False
+        self._measured = [None] * len(columns)
+        self._arrange(len(columns))
+        self.views[self.chosen].story.focus()
+        self.run_worker(self.running.begin(columns), group="comparing")
+
+    def action_again(self) -> None:
+        self.question = dataclasses.replace(self.question, seed=random.randrange(1, LARGEST_ROLL))
+        self._begin()
+
+    def action_same(self) -> None:
+        self._begin()
+
+    async def action_stop(self) -> None:
+        self._stopping = True
+        await self.running.stop()
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def action_keep(self, place: int | None = None) -> None:
+        place = self.chosen if place is None else place
+        if place >= len(self.columns):
+            return
+        generation = self.running.kept(place)
+        if generation is None:
+            self.app.say("There is nothing in this column to keep yet.", "warning")
+        else:
+            self.dismiss(Kept(generation))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        stops = self.running.busy and not self._stopping
+        if action in ("stop", "leave"):
+            return stops if action == "stop" else not stops
+        return True
+
+    # What the engines say
+
+    def _on_change(self, places: set[int]) -> None:
+        if not self.is_mounted or self.plan is None:
+            return
+        for place in places:
+            view = self.views[place]
+            view.show(self.columns[place], place == self.chosen)
+        if self.marked and self.running.busy:
+            self._mark_live()
+        for place in places:
+            if self.columns[place].ended and self._measured[place] is None:
+                self.run_worker(self._measure(place), group="measuring")
+        if time.monotonic() - self._facts_at >= FACTS_EVERY_S or not self.running.busy:
+            self._show_facts()
+        if not self.running.busy:
+            self._stopping = False
+        self._show_lines()
+        self.refresh_bindings()
+
+    async def _measure(self, place: int) -> None:
+        """What the whole story tells; and once all are whole, how they differ."""
+        this, column = self._round, self.columns[place]
+        if column.generation is None:
+            self._measured[place] = Measured()
+        else:
+            self._measured[place] = Measured()  # asked for, once
+            measured = await asyncio.to_thread(measure, column.given, column.generation)
+            if this != self._round:
+                return
+            self._measured[place] = measured
+        self._show_facts()
+        if not self.running.busy:
+            await self._mark_words()
+
+    def _show_facts(self) -> None:
+        self._facts_at = time.monotonic()
+        with_step = different_steps(self.columns)
+        for place, column in enumerate(self.columns):
+            self.views[place].show_facts(table(column, self._measured[place], with_step=with_step))
+
+    # Marks
+
+    def _mark_live(self) -> None:
+        first = self.views[0].story.text
+        for place in range(1, len(self.columns)):
+            story = self.views[place].story
+            if story.text:
+                known = story.marks[0].end if story.marks else 0
+                story.set_marks(live_marks(first, story.text, known))
+
+    async def _mark_words(self) -> None:
+        if not self.marked:
+            return
+        this = self._round
+        marks = await asyncio.to_thread(word_marks, [self.views[place].story.text for place in range(len(self.columns))])
+        if this == self._round and self.marked and not self.running.busy:
+            for place, found in enumerate(marks):
+                self.views[place].mark(found)
+
+    async def action_marks(self) -> None:
+        self.marked = not self.marked
+        if not self.marked:
+            for view in self.views:
+                view.mark(())
+        elif self.running.busy:
+            self._mark_live()
+        else:
+            await self._mark_words()
+        self._show_lines()
+
+    # Columns in sight
+
+    @property
+    def in_sight(self) -> int:
+        """How many columns there is room for."""
+        width = self.size.width
+        return 1 if width < ONE_AT_A_TIME else min(MOST, width // NARROWEST)
+
+    def _arrange(self, count: int | None = None) -> None:
+        """Show as many columns as fit, the chosen one among them."""
+        count = len(self.columns) if count is None else count
+        room = min(self.in_sight, max(count, 1))
+        self._first = max(0, min(self._first, self.chosen, max(count - room, 0)), self.chosen - room + 1)
+        for place, view in enumerate(self.views):
+            view.display = self._first <= place < min(self._first + room, count)
+            view.set_class(place == self._first, "-first")
+            view.query_one("#facts").display = self._facts_shown
+        self.query_one("#names", Names).display = count > room
+
+    @property
+    def _facts_shown(self) -> bool:
+        return not self.has_class("-low") if self._facts_wanted is None else self._facts_wanted
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._resized)
+
+    def _resized(self) -> None:
+        self._arrange()
+        if self.plan is not None and self.columns:
+            self._show_facts()
+        self._show_lines()
+
+    def _choose_column(self, place: int) -> None:
+        if not 0 <= place < len(self.columns):
+            return
+        before, self.chosen = self.chosen, place
+        self._arrange()
+        self.views[place].story.focus()
+        for other in {before, place}:
+            self.views[other].show(self.columns[other], other == place)
+        self._show_lines()
+
+    def action_move(self, steps: int) -> None:
+        if self.columns:
+            self._choose_column((self.chosen + steps) % len(self.columns))
+
+    def on_column_view_wanted(self, event: ColumnView.Wanted) -> None:
+        event.stop()
+        self._choose_column(event.place)
+
+    def on_names_wanted(self, event: Names.Wanted) -> None:
+        event.stop()
+        self._choose_column(event.place)
+
+    def action_facts(self) -> None:
+        self._facts_wanted = not self._facts_shown
+        self._arrange()
+
+    # Scrolling
+
+    @property
+    def _scrolled(self) -> list[MarkedStory]:
+        stories = [view.story for view in self.views[: len(self.columns)]]
+        return stories if self.locked else stories[self.chosen : self.chosen + 1]
+
+    def action_scroll(self, lines: int) -> None:
+        if self.columns:
+            self._scroll_to(self.views[self.chosen].story.scroll_y + lines)
+
+    def action_scroll_page(self, pages: int) -> None:
+        if self.columns:
+            story = self.views[self.chosen].story
+            self._scroll_to(story.scroll_y + pages * max(1, story.size.height - 1))
+
+    def action_scroll_end(self, end: bool) -> None:
+        for story in self._scrolled:
+            if end:
+                story.go_to_end()
+            else:
+                story.lead(0)
+
+    def _scroll_to(self, y: float) -> None:
+        for story in self._scrolled:
+            story.lead(max(0, y))
+
+    def on_marked_story_moved(self, event: MarkedStory.Moved) -> None:
+        event.stop()
+        if self.locked:
+            for view in self.views[: len(self.columns)]:
+                if view.story is not event.view:
+                    view.story.lead(event.y)
+
+    def action_lock(self) -> None:
+        self.locked = not self.locked
+        self._show_lines()
+
+    # Lines above and below, and the rest
+
+    def _show_lines(self) -> None:
+        if self.plan is None:
+            return
+        asked, status = self.query_one("#asked", Lines), self.query_one("#compare-status", Lines)
+        held = self.running.held
+        model = f" · {one_line(held.name, 28)}" if held is not None and self.plan.kind != "checkpoints" else ""
+        words = asked_words(self.question, self.plan)
+        asked.show([Text.assemble((words, asked.tone("strong")), (f" · seed {self.question.seed}{model}", asked.tone("muted")))])
+        note = self.query_one("#compare-note", Static)
+        note.display = bool(self.running.note)
+        if note.display:
+            note.update(self.running.note)
+        switches = f"marks {'on' if self.marked else 'off'} · scrolling {'together' if self.locked else 'apart'}"
+        status.show([Text.assemble((self._state(), status.tone("strong")), (f"  {switches}", status.tone("muted")))])
+        in_sight = [place for place, view in enumerate(self.views) if view.display]
+        self.query_one("#names", Names).show([column.name for column in self.columns], self.chosen, in_sight)
+
+    def _state(self) -> str:
+        columns = self.columns
+        going = sum(column.state == "writing" for column in columns)
+        if any(column.state == "loading" for column in columns):
+            return "Loading…"
+        if going:
+            return f"Writing {going} {'story' if going == 1 else 'stories'}…"
+        if all(column.state == "failed" for column in columns):
+            return "No story came of this."
+        return f"Enter keeps {one_line(columns[self.chosen].name, 30)}."
+
+    def action_copy(self) -> None:
+        column = self.columns[self.chosen] if self.columns else None
+        if column is None or not column.text.strip():
+            self.app.say("There is nothing in this column to copy yet.", "warning")
+        else:
+            self.app.copy_to_clipboard(column.given + column.text)
+
+    def action_methods(self) -> None:
+        from tinytales_tui.widgets.help_screen import HelpScreen
+
+        self.app.push_screen(HelpScreen([("How the figures are measured", list(METHODS))]))
