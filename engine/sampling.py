@@ -1,13 +1,13 @@
 """From logits to a token: pure functions on one row of logits, (vocab,) float32.
 
-Order, as in the field: penalties and bans → temperature → top-k → top-p → min-p → draw. Whatever top-k keeps is all that is ever
+Order, as in the field: penalties, favour and bans → temperature → top-k → top-p → min-p → draw. Whatever top-k keeps is all that is ever
 sorted, normalised and drawn from; a draw from the whole vocabulary costs more than a small model's step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ def penalise_repetition(logits_V: Tensor, used: Sequence[int], penalty: float) -
     ids = torch.tensor(list(set(used)), device=logits_V.device)
     scores = logits_V[ids]
     return logits_V.index_put((ids,), torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
+def favour(logits_V: Tensor, tokens: Collection[int], amount: float) -> Tensor:
+    """Make these tokens, each named once, likelier: `amount` is added to their logits."""
+    if not tokens:
+        return logits_V
+    ids = torch.tensor(list(tokens), device=logits_V.device)
+    return logits_V.index_add(0, ids, torch.full((len(ids),), amount, device=logits_V.device, dtype=logits_V.dtype))
 
 
 def ban(logits_V: Tensor, tokens: Sequence[int]) -> Tensor:

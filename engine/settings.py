@@ -207,7 +207,7 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
 
 @dataclass(frozen=True)
 class SamplingSettings(JsonRoundTrip):
-    """How the next token is drawn. Order: penalties and bans → temperature → top-k → top-p → min-p → draw."""
+    """How the next token is drawn. Order: penalties, favour and bans → temperature → top-k → top-p → min-p → draw."""
 
     temperature: float = number(
         0.8, "Temperature", 0.0, 2.0, 0.05, "How daring the choice of words is; 0 always takes the likeliest one."
@@ -247,17 +247,24 @@ class SamplingSettings(JsonRoundTrip):
         check_ranges(self)
         if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed < 2**63):
             raise UsageError(f"A seed is a whole number from 0 to 2^63 - 1, and {self.seed} is not.")
-        for name, texts in (("stop", self.stop), ("banned-words", self.banned_words)):
+        words = {"banned": self.banned_words, "favoured": self.favoured_words, "must-mention": self.must_mention}
+        for name, texts in (("stop", self.stop), *((f"the {kind} words", listed) for kind, listed in words.items())):
             if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
                 raise UsageError(f"{name} must be a list of texts.")
         if not isinstance(self.stop_loops, bool):
             raise UsageError("stop-loops is either on or off.")
         if any(not text for text in self.stop):
             raise UsageError("A stop string cannot be empty.")
-        if any(not word.strip() for word in self.banned_words):
-            raise UsageError("A banned word cannot be empty.")
+        for kind, listed in words.items():
+            if any(not word.strip() for word in listed):
+                raise UsageError(f"A {kind} word cannot be empty.")
         if self.min_tokens > self.max_tokens:
             raise UsageError(f"The least length ({self.min_tokens}) is above the greatest ({self.max_tokens}).")
+
+    @property
+    def favours(self) -> bool:
+        """Whether any word is made likelier."""
+        return self.favour > 0.0 and bool(self.favoured_words or self.must_mention)
 
     def with_changes(self, **changes: Any) -> Self:
         """A copy with the given fields replaced; fields given as None are left as they are."""
@@ -292,8 +299,8 @@ class GenerationRequest(JsonRoundTrip):
     sentence: str = ""
     """A sentence that should occur in the story."""
     tail: tuple[int, ...] = ()
-    """The last tokens of the opening, as they were drawn: they are read as they are, while what stands before them is encoded. Empty: all
-    of the opening is encoded, and may be cut into other tokens than those that it was written with."""
+    """The last tokens of the opening, as they were drawn, none that ends a story among them: they are read as they are, while what
+    stands before them is encoded. Empty: all of the opening is encoded, and may be cut into other tokens than it was written with."""
 
     def __post_init__(self) -> None:
         if (
@@ -307,6 +314,10 @@ class GenerationRequest(JsonRoundTrip):
         if type(self.count) is not int or not 1 <= self.count <= 64:
             raise UsageError(f"The number of stories at once must lie between 1 and 64, and {self.count} does not.")
         self._check_fields()
+        if not isinstance(self.tail, tuple) or not all(type(token) is int and 0 <= token < 2**31 for token in self.tail):
+            raise UsageError("The tail of a request is a list of tokens, which are whole numbers from 0 up.")
+        if self.tail and not self.opening:
+            raise UsageError("A tail is the end of an opening, and there is no opening.")
         if not (self.topic.strip() or self.opening.strip() or self.has_fields):
             raise UsageError("There is nothing to write about: give a topic, or words to begin with.")
         if self.ending is not None and not (self.topic.strip() or self.has_fields):

@@ -1,12 +1,16 @@
 """From tokens to text while a story is being written: whole characters only, nothing of a stop string, no banned word, no loops.
 
-Each class follows one story and is fed its tokens or text as they come. Knows no torch.
+Each class follows one story and is fed its tokens or text as they come. `mentions` is asked by the engine and by the terminal. Knows no
+torch.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Sequence
+import functools
+import re
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 
 from engine.tokenizer import Tokenizer
 
@@ -31,19 +35,21 @@ class StopMatcher:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self._held = ""
-        self.matched = False
+        self.matched = ""
+        """The stop string that has come."""
 
     def feed(self, text: str) -> str:
-        """What can be shown now; once a stop string has come whole, `matched` is set and nothing from it on is ever shown."""
+        """What can be shown now; once a stop string has come whole, `matched` is it and nothing from it on is ever shown."""
         if self.matched:
             return ""
         if not self._stops:
             return text
         pending = self._held + text
-        found = [at for stop in self._stops if (at := pending.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := pending.find(stop)) >= 0]
         if found:
-            self.matched, self._held = True, ""
-            return pending[: min(found)]
+            at, self.matched = min(found, key=lambda one: one[0])
+            self._held = ""
+            return pending[:at]
         hold = max(_overlap(pending, stop) for stop in self._stops)
         self._held = pending[len(pending) - hold :]
         return pending[: len(pending) - hold]
@@ -68,16 +74,13 @@ class WordBan:
 
     def __init__(self, words: Iterable[str], tokenizer: Tokenizer) -> None:
         self._words = [word.strip().lower().encode("utf-8", "replace") for word in words]
-        self._tokens: dict[bytes, list[int]] = {}
-        if self._words:
-            for token in range(tokenizer.vocab_size):
-                self._tokens.setdefault(_lower(tokenizer.token_bytes(token)), []).append(token)
+        self._tokens = pieces(tokenizer) if self._words else {}
 
     def tokens(self, text: bytes) -> list[int]:
         """The tokens that may not follow `text`, the UTF-8 bytes of the story's end."""
         if not self._words:
             return []
-        tail = _lower(text[-max(map(len, self._words)) - 4 :])
+        tail = lower(text[-max(map(len, self._words)) - 4 :])
         banned: list[int] = []
         for word in self._words:
             banned += self._tokens.get(b" " + word, [])
@@ -88,12 +91,49 @@ class WordBan:
         return banned
 
 
-def _lower(data: bytes) -> bytes:
+_pieces: weakref.WeakKeyDictionary[Tokenizer, Mapping[bytes, Sequence[int]]] = weakref.WeakKeyDictionary()
+
+
+def pieces(tokenizer: Tokenizer) -> Mapping[bytes, Sequence[int]]:
+    """The tokens by their bytes in lower case; made once a tokenizer, as a large vocabulary takes a while."""
+    if (found := _pieces.get(tokenizer)) is None:
+        made: dict[bytes, list[int]] = {}
+        for token in range(tokenizer.vocab_size):
+            made.setdefault(lower(tokenizer.token_bytes(token)), []).append(token)
+        _pieces[tokenizer] = found = made
+    return found
+
+
+def lower(data: bytes) -> bytes:
     """Lower case where the bytes are whole characters; half of one stays as it is."""
     try:
         return data.decode().lower().encode()
     except UnicodeDecodeError:
         return data.lower()
+
+
+def mentions(text: str, word: str) -> bool:
+    """Whether a word, or a few of them, stands in the text: whole, in any case, with whatever space between them."""
+    pattern = _pattern(word)
+    return pattern is not None and pattern.search(text.lower()) is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _pattern(word: str) -> re.Pattern[str] | None:
+    parts = [re.escape(part) for part in word.lower().split()]
+    return re.compile(r"(?<![^\W_])" + r"\s+".join(parts) + r"(?![^\W_])") if parts else None
+
+
+SHOWN = 40
+"""Letters of a text that are shown to say why a story ended."""
+
+
+def shown(text: str) -> str:
+    """A piece of a story in quotation marks, on one line and not too long, without anything that a terminal would obey."""
+    line = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    if not line:
+        return "blank space"
+    return f"“{line[: SHOWN - 1]}…”" if len(line) > SHOWN else f"“{line}”"
 
 
 class LoopDetector:
@@ -103,9 +143,11 @@ class LoopDetector:
 
     def __init__(self) -> None:
         self._ids: list[int] = []
+        self.found: tuple[list[int], int] = [], 0
+        """What repeats itself, and how many times it stands there in a row."""
 
     def feed(self, token: int) -> bool:
-        """Whether the story loops, now that `token` has come."""
+        """Whether the story loops, now that `token` has come; `found` says what repeats."""
         ids = self._ids
         ids.append(token)
         size = len(ids)
@@ -114,5 +156,9 @@ class LoopDetector:
                 continue
             span = max(self.TIMES * period, self.LEAST)
             if span <= size and ids[size - span : size - period] == ids[size - span + period :]:
+                run, times = ids[size - period :], span // period
+                while ids[max(0, size - (times + 1) * period) : size - times * period] == run:
+                    times += 1
+                self.found = run, times
                 return True
         return False

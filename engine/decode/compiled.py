@@ -113,6 +113,10 @@ class CompiledStep:
         step.start(1, 1)
         return step
 
+    def another(self) -> CompiledStep:
+        """A step with the same weights and code, and a room and a crew of its own, for stories beside ours; close it after them."""
+        return CompiledStep(self.packed, self._enter, self._rotary, self.context, self.precision)
+
     @property
     def rows(self) -> int:
         """Stories of the batch."""

@@ -88,6 +88,10 @@ class GraphedStep:
                 return capture.seen
             return self.static.run(work)
 
+    def another(self) -> GraphedStep:
+        """A step over the same network with buffers and graphs of its own, for stories beside ours."""
+        return GraphedStep(self.network, self.vocab, self._capturer)
+
     def close(self) -> None:
         """Give the buffers and graphs back."""
         self._captures.clear()
@@ -136,7 +140,7 @@ class GraphStepping:
         config = step.network.config
         self._context, self._rolls = config.context, config.positions == "rope"
         self._static = step.start(len(stories), capacity)
-        self._draws = not settings.banned_words and not settings.no_repeat_ngram
+        self._draws = not (settings.banned_words or settings.no_repeat_ngram or settings.favours)
         self._rows = list(range(len(stories)))  # where each text stands on the device
         self._length = 0
         self._ahead: deque[Tensor] = deque()  # (2, rows): tokens and their log probabilities, of the steps that were gone ahead

@@ -181,7 +181,7 @@ class CompiledStepping:
 
 def picked_out(settings: SamplingSettings) -> int:
     """How many of the likeliest tokens the draw needs: none where it looks at all logits."""
-    if settings.repetition_penalty < 1.0:  # tokens from anywhere may come to the front
+    if settings.repetition_penalty < 1.0 or settings.favours:  # tokens from anywhere may come to the front
         return 0
     wanted = 1 if settings.temperature == 0.0 else int(settings.top_k)
     spare = SPARE if settings.repetition_penalty == 1.0 else PENALISED

@@ -1,0 +1,91 @@
+"""Words that are made likelier while a story is written: which tokens begin them, or go on with what has begun. Knows no torch.
+
+`WordFavour` knows the words as tokens, `Wanted` what one story still wants. Only the pieces are raised into which the tokenizer cuts a
+word, or the longest that fits where it was begun otherwise: raising every beginning of it would raise " a" for the sake of "apple".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.settings import SamplingSettings
+from engine.text_stream import lower, mentions, pieces
+from engine.tokenizer import Tokenizer
+
+AGAIN_AFTER = 40
+"""Words after which one that has come is favoured again: about three sentences, so that it does not come in each of them."""
+_OPENING = "\"'“‘«([{—-"
+"""After these a word may begin without a space."""
+
+
+class WordFavour:
+    """Which tokens begin a word at the present end of a text, or complete what has begun of it.
+
+    Words are meant whole and whatever their case, wherever a word may begin; after the whole word nothing is raised. A word of several
+    tokens has its first one raised, and after that the next.
+    """
+
+    def __init__(self, words: Iterable[str], tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._next: dict[str, dict[int, set[bytes]]] = {word: self._cut(word) for word in words}
+        self._longest = max((len(_bytes(word)) for word in self._next), default=0)
+        self._pieces = pieces(tokenizer) if self._next else {}
+
+    def _cut(self, word: str) -> dict[int, set[bytes]]:
+        """The pieces by the place in the word, in bytes, at which each begins; -1 for one with the space before the word."""
+        found: dict[int, set[bytes]] = {}
+        typed = " ".join(word.split())
+        for text in {f" {typed}", f" {typed.lower()}", typed, typed.lower()}:
+            parts = [self._tokenizer.token_bytes(token) for token in self._tokenizer.encode(text)]
+            place = len(text.lstrip().encode("utf-8", "replace")) - sum(map(len, parts))
+            for part in parts:
+                if place >= -1 and place + len(part) > 0:
+                    found.setdefault(place, set()).add(lower(part))
+                place += len(part)
+        return found
+
+    def tokens(self, text: bytes, words: Iterable[str]) -> set[int]:
+        """The tokens that are raised after `text`, the UTF-8 bytes of the story's end, for these of the words."""
+        tail = lower(text[-self._longest - 4 :])
+        last = tail.decode("utf-8", "replace")[-1:]
+        raised: set[int] = set()
+        for word in words:
+            data = _bytes(word)
+            places = [0] if not last or last.isspace() else [-1, 0] if last in _OPENING else [-1]
+            for begun in range(len(data) - 1, 0, -1):
+                before = tail[: len(tail) - begun].decode("utf-8", "replace")[-1:]
+                if tail.endswith(data[:begun]) and not before.isalnum():
+                    places.append(begun)
+                    break
+            for place in places:
+                raised.update(token for part in self._parts(word, data, place) for token in self._pieces.get(part, ()))
+        return raised
+
+    def _parts(self, word: str, data: bytes, place: int) -> Iterable[bytes]:
+        if found := self._next[word].get(place):
+            return found
+        rest = b" " + data if place < 0 else data[place:]
+        least = 2 if place < 0 else 1
+        return next(([rest[:size]] for size in range(len(rest), least - 1, -1) if rest[:size] in self._pieces), [])
+
+
+class Wanted:
+    """What one story wants: the favoured words that have not come lately, and those it must mention and has not yet."""
+
+    def __init__(self, favour: WordFavour, settings: SamplingSettings, given: bytes) -> None:
+        self._favour, self._favoured = favour, settings.favoured_words
+        text = given.decode("utf-8", "replace")
+        self._missing = [word for word in settings.must_mention if not mentions(text, word)]
+
+    def tokens(self, text: bytes) -> set[int]:
+        """The tokens that are raised after `text`, the end of the story; asked once a token."""
+        end = text.decode("utf-8", "replace")
+        if self._missing and end and not end[-1].isalnum():  # a word at the very end may still grow into another
+            self._missing = [word for word in self._missing if not mentions(end, word)]
+        lately = " ".join(end.split()[-AGAIN_AFTER:])
+        wanted = [word for word in (*self._favoured, *self._missing) if not mentions(lately, word)]
+        return self._favour.tokens(text, wanted) if wanted else set()
+
+
+def _bytes(word: str) -> bytes:
+    return " ".join(word.split()).lower().encode("utf-8", "replace")
