@@ -10,18 +10,19 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import files
-from engine.protocol import CheckpointInfo, Event, Load, Started
+from engine.protocol import CheckpointInfo, Event, Generate, Load, Look, Prospect, Score, Scored, Started
 from engine.settings import SAMPLING_PRESETS, GenerationRequest
 
 if TYPE_CHECKING:
     from engine.checkpoints.choices import Choices
     from engine.checkpoints.native import Checkpoint
+    from engine.looking import Looker
 
 
 _NOTHING: tuple[Any, ...] = (None, "auto", None, None)
@@ -42,10 +43,12 @@ class Held:
     """Somebody sees to that already."""
     stories: int = 0
     """Requests that were carried out."""
+    looker: Looker | None = None
+    """What was looked at last."""
 
     def exchange(self, checkpoint: Checkpoint) -> None:
         """Write with this from now on."""
-        self.checkpoint, self.info = checkpoint, info_of(checkpoint, self.info.choices)
+        self.checkpoint, self.info, self.looker = checkpoint, info_of(checkpoint, self.info.choices), None
 
 
 class Holder:
@@ -108,18 +111,58 @@ class Holder:
 
 def write(held: Held, request: GenerationRequest, cancelled: Callable[[], bool] = lambda: False, id: int = 0) -> Iterator[Event]:
     """The events of `engine.generate`, with what writes in `Started`; for whoever has the holder's turn until the last of them."""
-    from engine.devices import use_threads
     from engine.generation import generate
 
-    checkpoint, info = held.checkpoint, held.info
-    compiled = checkpoint.compiled
-    threads = use_threads(compiled.shape.threads if compiled else held.threads, checkpoint.network.parameter_count())
-    how = {"step": info.step, "precision": info.precision, "loss": info.loss}
-    for event in generate(checkpoint, request, cancelled, id):
-        if isinstance(event, Started):
-            event = dataclasses.replace(event, **how, threads=threads if checkpoint.device == "cpu" else None)  # type: ignore[arg-type]
-        yield event
+    threads = _set_threads(held)
+    for event in generate(held.checkpoint, request, cancelled, id):
+        yield _told(event, held, threads)
     held.stories += 1
+
+
+def write_together(
+    held: Held, parts: Sequence[Generate], cancelled: Callable[[int], bool], failed: Callable[[int, Exception], Event]
+) -> Iterator[Event]:
+    """The same of several requests in turns; `failed` says what is told of one that cannot be carried out, or not to its end."""
+    from engine.together import together
+
+    threads = _set_threads(held)
+    for event in together(held.checkpoint, parts, cancelled, failed):
+        yield _told(event, held, threads)
+    held.stories += len(parts)
+
+
+def look(held: Held, command: Look) -> Prospect:
+    """What may come next; for whoever has the holder's turn, as `score`."""
+    from engine.looking import Looker
+
+    _set_threads(held)
+    held.looker = held.looker or Looker()
+    return held.looker.look(held.checkpoint, command.request, command.count, command.also, command.id)
+
+
+def score(held: Held, command: Score, cancelled: Callable[[], bool]) -> Scored:
+    """How likely the request's opening is."""
+    from engine.scoring import score
+
+    _set_threads(held)
+    return score(held.checkpoint, command.request, cancelled, command.id)
+
+
+def _set_threads(held: Held) -> int:
+    """Set the CPU threads that write, and say how many they are."""
+    from engine.devices import use_threads
+
+    compiled = held.checkpoint.compiled
+    return use_threads(compiled.shape.threads if compiled else held.threads, held.checkpoint.network.parameter_count())
+
+
+def _told(event: Event, held: Held, threads: int) -> Event:
+    """The event, with what writes where that belongs into it."""
+    if not isinstance(event, Started):
+        return event
+    info = held.info
+    counted = threads if held.checkpoint.device == "cpu" else None
+    return dataclasses.replace(event, step=info.step, precision=info.precision, loss=info.loss, threads=counted)
 
 
 def info_of(checkpoint: Checkpoint, choices: Choices | None) -> CheckpointInfo:

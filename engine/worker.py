@@ -14,11 +14,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine.errors import CheckpointError, NetworkError, TinyTalesError, UsageError
-from engine.held import Held, Holder, write
+from engine.held import Held, Holder, look, score, write, write_together
 from engine.protocol import (
     PROTOCOL,
     Cancel,
@@ -30,10 +30,13 @@ from engine.protocol import (
     Load,
     Loaded,
     Loading,
+    Look,
     Quit,
+    Score,
     Status,
     StatusReport,
     StepChanged,
+    Together,
     decode_command,
     encode,
 )
@@ -140,15 +143,17 @@ class Worker:
                 self._load(command)
             elif isinstance(command, Generate):
                 self._generate(command)
-        except TinyTalesError as error:
-            self.send(Failed(command.id, str(error), _kind(error)))  # type: ignore[union-attr]
+            elif isinstance(command, Together):
+                self._together(command)
+            elif isinstance(command, Look):
+                self._look(command)
+            elif isinstance(command, Score):
+                self._score(command)
         except BrokenPipeError:
             raise
         except Exception as error:
-            import traceback
-
-            traceback.print_exc()  # for the log; the person gets one line
-            self.send(Failed(command.id, _fault(error)))  # type: ignore[union-attr]
+            for number in [part.id for part in command.parts] if isinstance(command, Together) else [command.id]:  # type: ignore[union-attr]
+                self.send(_failed(number, error))
 
     def _load(self, command: Load) -> None:
         begun = time.perf_counter()
@@ -159,20 +164,53 @@ class Worker:
             self._shared.make_faster(self._held)
         self.send(Loaded(command.id, info, round(time.perf_counter() - begun, 3)))
 
-    def _generate(self, command: Generate) -> None:
+    @contextlib.contextmanager
+    def _at_work(self, *numbers: int) -> Iterator[Held]:
+        """Have the turn with what is held, for the commands with these ids."""
         if self._held is None:
             raise UsageError("No checkpoint is loaded yet.")
-        self._generating = command.id
         try:
             with self._holder.working():
-                for event in write(self._held, command.request, lambda: self._is_cancelled(command.id), command.id):
-                    self.send(event)
+                yield self._held
         finally:
             self._generating = None
-            self._cancelled.discard(command.id)
+            self._cancelled.difference_update(numbers)
+
+    def _generate(self, command: Generate) -> None:
+        with self._at_work(command.id) as held:
+            self._generating = command.id
+            for event in write(held, command.request, lambda: self._is_cancelled(command.id), command.id):
+                self.send(event)
+
+    def _together(self, command: Together) -> None:
+        numbers = [part.id for part in command.parts]
+        with self._at_work(*numbers) as held:
+            self._generating = numbers[0] if numbers else None
+            for event in write_together(held, command.parts, self._is_cancelled, _failed):
+                self.send(event)
+
+    def _look(self, command: Look) -> None:
+        with self._at_work(command.id) as held:
+            if self._is_cancelled(command.id):
+                raise UsageError("Nobody wants to see this any more.")
+            self.send(look(held, command))
+
+    def _score(self, command: Score) -> None:
+        with self._at_work(command.id) as held:
+            self.send(score(held, command, lambda: self._is_cancelled(command.id)))
 
     def _is_cancelled(self, number: int) -> bool:
         return self._gone or number in self._cancelled
+
+
+def _failed(number: int, error: Exception) -> Failed:
+    """What is told of a command that could not be carried out."""
+    if isinstance(error, TinyTalesError):
+        return Failed(number, str(error), _kind(error))
+    import traceback
+
+    traceback.print_exception(error)  # for the log; the person gets one line
+    return Failed(number, _fault(error))
 
 
 def _kind(error: TinyTalesError) -> str:
