@@ -70,7 +70,7 @@ def tag_story(id: str, tags: Sequence[str], remove: Sequence[str], favourite: bo
         if tags or remove:
             opened.tag(id, add=tags, remove=remove)
         if favourite is not None:
-            opened.favour(id, favourite)
+            opened.favour(id, favourite=favourite)
         story = opened.get(id)
     if as_json:
         put(json_line(notes_json(story)).rstrip("\n"))

@@ -19,7 +19,7 @@ from typing import Self
 
 from tinytales_tui import paths
 from tinytales_tui.library import index, opening
-from tinytales_tui.library.finding import Order, Wanted, excerpts, page
+from tinytales_tui.library.finding import Order, Wanted, lines_of, ordered
 from tinytales_tui.library.rows import NODE_COLUMNS, node_key, node_row, sound, story_of, worked_out
 from tinytales_tui.library.story import LibraryError, Listed, Story, StoryChanged
 from tinytales_tui.library.tree import Node, Tree
@@ -108,7 +108,17 @@ class Library:
         """Lines of the list, those a person wants to see; at most `most` of them after the first `skip` (-1: all)."""
         wanted = wanted or Wanted()
         with self._using() as run:
-            return excerpts(run, page(run, wanted, order, most, skip, self._full_text), wanted)
+            return lines_of(run, ordered(run, wanted, order, self._full_text, most, skip), wanted.words)
+
+    def ids(self, wanted: Wanted | None = None, *, order: Order = "changed") -> list[str]:
+        """The ids of a whole list, in its order; `lines` tells more of those that are in sight."""
+        with self._using() as run:
+            return ordered(run, wanted or Wanted(), order, self._full_text)
+
+    def lines(self, ids: Sequence[str], words: str = "") -> list[Listed]:
+        """Lines of the list by their ids, as far as they are there still; with where they say the words of a search."""
+        with self._using() as run:
+            return lines_of(run, ids, words)
 
     def count(self, wanted: Wanted | None = None) -> int:
         """How many there are."""
@@ -123,6 +133,11 @@ class Library:
                 "SELECT tag, count(*) FROM tags JOIN stories s ON s.key = tags.story WHERE trashed IS NULL GROUP BY tag ORDER BY tag"
             )
             return dict(rows.fetchall())
+
+    def version(self) -> object:
+        """Another value as soon as another connection, of this or another process, has changed something."""
+        with self._using() as run:
+            return self._file, run("PRAGMA data_version").fetchone()[0]
 
     # Adding and saving
 
@@ -192,10 +207,10 @@ class Library:
 
     def rename(self, id: str, title: str) -> None:
         """Give it a title; an empty one lets the topic or the first words stand for it again."""
-        self._note(id, "title", sound(" ".join(title.split())))
+        self._note([id], "title", sound(" ".join(title.split())))
 
-    def favour(self, id: str, favourite: bool = True) -> None:
-        self._note(id, "favourite", favourite)
+    def favour(self, *ids: str, favourite: bool = True) -> None:
+        self._note(ids, "favourite", favourite)
 
     def tag(self, id: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> tuple[str, ...]:
         """Give it tags and take others away; those it has then, in the order of the alphabet."""
@@ -208,28 +223,30 @@ class Library:
 
     # The trash
 
-    def trash(self, id: str) -> None:
-        """Put it into the trash; it stays there until `restore` or `delete`."""
-        self._note(id, "trashed", time.time())
+    def trash(self, *ids: str) -> None:
+        """Put them into the trash, all or none; they stay there until `restore` or `delete`."""
+        self._note(ids, "trashed", time.time())
 
-    def restore(self, id: str) -> None:
-        self._note(id, "trashed", None)
+    def restore(self, *ids: str) -> None:
+        self._note(ids, "trashed", None)
 
-    def delete(self, id: str) -> None:
-        """Remove it for good."""
+    def delete(self, *ids: str) -> None:
+        """Remove them for good, all or none."""
         with self._changing() as run:
-            key = self._key(run, id)
-            self._forget_nodes(run, key)
-            run("DELETE FROM stories WHERE key = ?", (key,))
+            for id in ids:
+                key = self._key(run, id)
+                self._forget_nodes(run, key)
+                run("DELETE FROM stories WHERE key = ?", (key,))
 
     # Within a transaction
 
-    def _note(self, id: str, column: str, value: object) -> None:
+    def _note(self, ids: Iterable[str], column: str, value: object) -> None:
         with self._changing() as run:
-            key = self._key(run, id)
-            run(f"UPDATE stories SET {column} = ? WHERE key = ?", (value, key))
-            if column == "title":
-                self._put_head(run, key)
+            for id in ids:
+                key = self._key(run, id)
+                run(f"UPDATE stories SET {column} = ? WHERE key = ?", (value, key))
+                if column == "title":
+                    self._put_head(run, key)
 
     @staticmethod
     def _key(run: _Run, id: str) -> int:
