@@ -51,6 +51,10 @@ class UiSettings:
     """`md`, `txt` or `json`."""
     keep_stories: bool = True
     """Whether every story is put into the library."""
+    reading_dark: bool | None = None
+    """Whether the reading view is dark; None: as the theme is."""
+    speech_command: str = ""
+    """What reads aloud: a command that takes text on its standard input, such as `espeak-ng -s 140`."""
     alert_toast: bool = True
     """Whether news of a training run is said in the corner of the screen."""
     alert_bell: bool = True
@@ -70,6 +74,8 @@ class UiSettings:
             ("seed_locked", bool),
             ("panel", bool),
             ("keep_stories", bool),
+            ("reading_dark", bool | None),
+            ("speech_command", str),
             ("alert_toast", bool),
             ("alert_bell", bool),
             ("ascii", bool | None),
