@@ -70,10 +70,17 @@ def _checkpoints_screen() -> Screen:
     return CheckpointsScreen()
 
 
+def _library_screen() -> Screen:
+    from tinytales_tui.library.pane.screen import LibraryScreen
+
+    return LibraryScreen()
+
+
 PANES = (
     Pane("write", "Write", "f2", WriteScreen),
     Pane("train", "Train", "f3", _train_screen),
     Pane("checkpoints", "Checkpoints", "f4", _checkpoints_screen),
+    Pane("library", "Library", "f6", _library_screen),
 )
 """The panes, in the order of their keys."""
 

@@ -1,1 +1,4 @@
-"""The library: every story with its whole tree, kept in one SQLite file. Knows no Textual and no torch; imported when it is needed."""
+"""The library: every story with its whole tree, kept in one SQLite file. Imported when it is needed.
+
+Knows no torch, and but for its pane no Textual.
+"""
