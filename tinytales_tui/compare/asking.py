@@ -145,7 +145,7 @@ class CompareDialog(ModalScreen[Plan | None]):
         words = self.query_one("#filter", Input).value.lower().split()
         rows = []
         for place, offer in enumerate(self._offers or ()):
-            line = f"{one_line(offer.model.name, 44)}  {offer.about}" + ("  cannot be opened" if offer.obstacle else "")
+            line = f"{one_line(offer.model.name, 44)} · {offer.about}" + (", cannot be opened" if offer.obstacle else "")
             if all(word in line.lower() for word in words):
                 rows.append((str(place), line))
         self._list.show(rows, picked)

@@ -101,7 +101,9 @@ def ending_estimate(happy: float | None) -> str:
     if happy is None:
         return DASH
     name, sure = ("happy", happy) if happy >= 0.5 else ("sad", 1 - happy)
-    return f"{name} {sure:.2f}" if sure >= UNSURE else "unsure"
+    if sure < UNSURE:
+        return "unsure"
+    return f"{name} {sure:.2f}" if sure < 0.995 else f"{name} >0.99"  # it is never certain
 
 
 def table(column: Column, measured: Measured | None, *, with_step: bool = False) -> list[Fact]:

@@ -51,6 +51,8 @@ class Running:
     ) -> None:
         self.columns: list[Column] = []
         self.held = held
+        self.round = 0
+        """Goes up whenever other columns are begun."""
         self.note = ""
         """What a person should know of how all are asked, in one sentence; mostly nothing."""
         self._engine = engine
@@ -78,6 +80,7 @@ class Running:
             if mine != self._latest:
                 return
             self.columns, self.note, self._places = [replace(column, state="loading") for column in columns], "", {}
+            self.round += 1
             self._engines = [column.model for column in columns]
             self._tell()
             await self._let_go(keep={column.model for column in columns})

@@ -20,31 +20,26 @@ from textual.widgets import Footer, Static
 
 from tinytales_tui.compare.asking import CompareDialog
 from tinytales_tui.compare.column_view import ColumnView
-from tinytales_tui.compare.columns import MOST, Plan, asked_words, columns_of
-from tinytales_tui.compare.differences import live_marks, word_marks
+from tinytales_tui.compare.columns import MOST, Column, Plan, asked_words, columns_of
+from tinytales_tui.compare.differences import Mark, live_marks, word_marks
 from tinytales_tui.compare.facts import METHODS, Measured, different_steps, measure, table
-from tinytales_tui.compare.marked_story import MarkedStory
+from tinytales_tui.compare.moving import MOVING_BINDINGS, MovingKeys
 from tinytales_tui.compare.names import Names
 from tinytales_tui.compare.question import Kept, Question
 from tinytales_tui.compare.running import Running, client_maker
 from tinytales_tui.engine_client import ClientEvent
 from tinytales_tui.text import one_line
-from tinytales_tui.widgets.confirm import LOW
 from tinytales_tui.widgets.lines import Lines
 from tinytales_tui.write.panel import LARGEST_ROLL
 
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
 
-NARROWEST = 29
-"""Columns of the terminal that a story is given at least, where there is more than one in sight."""
-ONE_AT_A_TIME = 60
-"""Terminals narrower than this show one column."""
 FACTS_EVERY_S = 0.25
 """How often the figures of a growing story change: faster than this nobody reads them."""
 
 
-class CompareScreen(Screen[Kept | None]):
+class CompareScreen(MovingKeys, Screen[Kept | None]):
     """Answers the column that was kept, or None."""
 
     app: TinyTalesApp
@@ -62,7 +57,7 @@ class CompareScreen(Screen[Kept | None]):
         )
     ]
     AUTO_FOCUS = ""
-    VERTICAL_BREAKPOINTS = LOW
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]
     BINDINGS = [
         Binding("enter", "keep", "Keep", id="columns.keep", tooltip="Keep the story of this column, and go back to the desk"),
         Binding("1", "keep(0)", "Keep 1", show=False, id="columns.keep_1", tooltip="Keep the first story"),
@@ -75,40 +70,31 @@ class CompareScreen(Screen[Kept | None]):
         Binding("s", "same", "Same seed", id="columns.same", tooltip="Write all of them again, with the same seed"),
         Binding("n,c", "choose", "Other", id="columns.choose", tooltip="Choose something else to compare"),
         Binding("d", "marks", "Marks", id="columns.marks", tooltip="Show or hide what differs"),
-        Binding("l", "lock", "Lock", show=False, id="columns.lock", tooltip="Scroll all columns together, or each by itself"),
-        Binding("f", "facts", "Facts", show=False, id="columns.facts", tooltip="Show or hide the figures under the columns"),
         Binding("y", "copy", "Copy", show=False, id="columns.copy", tooltip="Copy the story of this column"),
         Binding("question_mark", "methods", "Measures", id="columns.methods", tooltip="How each figure is measured"),
-        Binding("tab,right", "move(1)", "Next", show=False, id="columns.next", tooltip="To the next column"),
-        Binding("shift+tab,left", "move(-1)", "Before", show=False, id="columns.before", tooltip="To the column before"),
-        Binding("up", "scroll(-1)", "Up", show=False, id="columns.up", tooltip="Scroll a line up"),
-        Binding("down", "scroll(1)", "Down", show=False, id="columns.down", tooltip="Scroll a line down"),
-        Binding("pageup", "scroll_page(-1)", "Up a page", show=False, id="columns.page_up", tooltip="Scroll a page up"),
-        Binding("pagedown", "scroll_page(1)", "Down a page", show=False, id="columns.page_down", tooltip="Scroll a page down"),
-        Binding("home", "scroll_end(False)", "Begin", show=False, id="columns.home", tooltip="To the beginning"),
-        Binding("end", "scroll_end(True)", "End", show=False, id="columns.end", tooltip="To the end"),
+        *MOVING_BINDINGS,
     ]  # fmt: skip
 
     def __init__(self, question: Question) -> None:
         super().__init__()
         self.question = question
         self.plan: Plan | None = None
-        self.chosen = 0
-        """The column that the keys are for."""
-        self.marked, self.locked = True, True
+        self.marked = True
         self.running = Running(
             self.app.engine, client_maker(self.app.options, self.app.engine.interval), self._on_change, question.checkpoint
         )
-        self._first = 0
-        """The first column in sight."""
-        self._facts_wanted: bool | None = None
         self._measured: list[Measured | None] = []
+        self._word_marks: list[tuple[Mark, ...]] | None = None
+        """How the whole stories differ; empty while that is found out."""
         self._round = 0
+        self._keys_shown = (False, False)
         self._facts_at = 0.0
         self._stopping = False
+        self._note_shown = ""
 
     @property
-    def columns(self) -> list:
+    def columns(self) -> list[Column]:
+        """What is compared, as far as it has come."""
         return self.running.columns
 
     def compose(self) -> ComposeResult:
@@ -144,21 +130,16 @@ class CompareScreen(Screen[Kept | None]):
     def _on_plan(self, plan: Plan | None) -> None:
         if plan is not None:
             self.plan = plan
-            self.chosen = self._first = 0
+            self.chosen = 0
             self._begin()
         elif self.plan is None:
-            self.call_later(self.dismiss, None)
+            self.call_later(self.action_leave)
 
     def _begin(self) -> None:
         if self.plan is None:
             return
-        columns = columns_of(self._question_now(), self.plan)
-        self._round += 1
         self._stopping = False
-        self._measured = [None] * len(columns)
-        self._arrange(len(columns))
-        self.views[self.chosen].story.focus()
-        self.run_worker(self.running.begin(columns), group="comparing")
+        self.run_worker(self.running.begin(columns_of(self._question_now(), self.plan)), group="comparing")
 
     def action_again(self) -> None:
         self.question = dataclasses.replace(self.question, seed=random.randrange(1, LARGEST_ROLL))
@@ -195,35 +176,52 @@ class CompareScreen(Screen[Kept | None]):
     def _on_change(self, places: set[int]) -> None:
         if not self.is_mounted or self.plan is None:
             return
+        if self._round != self.running.round:
+            self._new_round()
         for place in places:
-            view = self.views[place]
-            view.show(self.columns[place], place == self.chosen)
-        if self.marked and self.running.busy:
+            self.views[place].show(self.columns[place], place == self.chosen)
+        busy = self.running.busy
+        if self.marked and busy:
             self._mark_live()
         for place in places:
             if self.columns[place].ended and self._measured[place] is None:
+                self._measured[place] = Measured()  # once
                 self.run_worker(self._measure(place), group="measuring")
-        if time.monotonic() - self._facts_at >= FACTS_EVERY_S or not self.running.busy:
+        if time.monotonic() - self._facts_at >= FACTS_EVERY_S or not busy:
             self._show_facts()
-        if not self.running.busy:
-            self._stopping = False
         self._show_lines()
-        self.refresh_bindings()
+        self._stopping = self._stopping and busy
+        if (busy, self._stopping) != self._keys_shown:
+            self._keys_shown = busy, self._stopping
+            self.refresh_bindings()
+
+    def _new_round(self) -> None:
+        """Other columns have taken the place of the ones before."""
+        self._round = self.running.round
+        self._measured = [None] * len(self.columns)
+        self._word_marks = None
+        self.chosen = min(self.chosen, len(self.columns) - 1)
+        self._arrange()
+        self.views[self.chosen].story.focus()
 
     async def _measure(self, place: int) -> None:
-        """What the whole story tells; and once all are whole, how they differ."""
+        """What the whole story tells; and with the last one, how they differ."""
         this, column = self._round, self.columns[place]
-        if column.generation is None:
-            self._measured[place] = Measured()
-        else:
-            self._measured[place] = Measured()  # asked for, once
+        if column.message and column.text:
+            self.app.say(column.message, "warning")
+        if column.generation is not None:
             measured = await asyncio.to_thread(measure, column.given, column.generation)
             if this != self._round:
                 return
             self._measured[place] = measured
-        self._show_facts()
-        if not self.running.busy:
-            await self._mark_words()
+            self._show_facts()
+        if not self.running.busy and self._word_marks is None:
+            self._word_marks = []
+            texts = [view.story.text for view in self.views[: len(self.columns)]]
+            found = await asyncio.to_thread(word_marks, texts)
+            if this == self._round:
+                self._word_marks = found
+                self._show_marks()
 
     def _show_facts(self) -> None:
         self._facts_at = time.monotonic()
@@ -241,120 +239,17 @@ class CompareScreen(Screen[Kept | None]):
                 known = story.marks[0].end if story.marks else 0
                 story.set_marks(live_marks(first, story.text, known))
 
-    async def _mark_words(self) -> None:
-        if not self.marked:
-            return
-        this = self._round
-        marks = await asyncio.to_thread(word_marks, [self.views[place].story.text for place in range(len(self.columns))])
-        if this == self._round and self.marked and not self.running.busy:
-            for place, found in enumerate(marks):
-                self.views[place].mark(found)
-
-    async def action_marks(self) -> None:
-        self.marked = not self.marked
-        if not self.marked:
-            for view in self.views:
-                view.mark(())
-        elif self.running.busy:
+    def _show_marks(self) -> None:
+        if self.marked and (self.running.busy or not self._word_marks):
             self._mark_live()
-        else:
-            await self._mark_words()
-        self._show_lines()
-
-    # Columns in sight
-
-    @property
-    def in_sight(self) -> int:
-        """How many columns there is room for."""
-        width = self.size.width
-        return 1 if width < ONE_AT_A_TIME else min(MOST, width // NARROWEST)
-
-    def _arrange(self, count: int | None = None) -> None:
-        """Show as many columns as fit, the chosen one among them."""
-        count = len(self.columns) if count is None else count
-        room = min(self.in_sight, max(count, 1))
-        self._first = max(0, min(self._first, self.chosen, max(count - room, 0)), self.chosen - room + 1)
-        for place, view in enumerate(self.views):
-            view.display = self._first <= place < min(self._first + room, count)
-            view.set_class(place == self._first, "-first")
-            view.query_one("#facts").display = self._facts_shown
-        self.query_one("#names", Names).display = count > room
-
-    @property
-    def _facts_shown(self) -> bool:
-        return not self.has_class("-low") if self._facts_wanted is None else self._facts_wanted
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._resized)
-
-    def _resized(self) -> None:
-        self._arrange()
-        if self.plan is not None and self.columns:
-            self._show_facts()
-        self._show_lines()
-
-    def _choose_column(self, place: int) -> None:
-        if not 0 <= place < len(self.columns):
             return
-        before, self.chosen = self.chosen, place
-        self._arrange()
-        self.views[place].story.focus()
-        for other in {before, place}:
-            self.views[other].show(self.columns[other], other == place)
-        self._show_lines()
+        found = self._word_marks or [] if self.marked else [()] * len(self.columns)
+        for place, marks in enumerate(found):
+            self.views[place].mark(marks)
 
-    def action_move(self, steps: int) -> None:
-        if self.columns:
-            self._choose_column((self.chosen + steps) % len(self.columns))
-
-    def on_column_view_wanted(self, event: ColumnView.Wanted) -> None:
-        event.stop()
-        self._choose_column(event.place)
-
-    def on_names_wanted(self, event: Names.Wanted) -> None:
-        event.stop()
-        self._choose_column(event.place)
-
-    def action_facts(self) -> None:
-        self._facts_wanted = not self._facts_shown
-        self._arrange()
-
-    # Scrolling
-
-    @property
-    def _scrolled(self) -> list[MarkedStory]:
-        stories = [view.story for view in self.views[: len(self.columns)]]
-        return stories if self.locked else stories[self.chosen : self.chosen + 1]
-
-    def action_scroll(self, lines: int) -> None:
-        if self.columns:
-            self._scroll_to(self.views[self.chosen].story.scroll_y + lines)
-
-    def action_scroll_page(self, pages: int) -> None:
-        if self.columns:
-            story = self.views[self.chosen].story
-            self._scroll_to(story.scroll_y + pages * max(1, story.size.height - 1))
-
-    def action_scroll_end(self, end: bool) -> None:
-        for story in self._scrolled:
-            if end:
-                story.go_to_end()
-            else:
-                story.lead(0)
-
-    def _scroll_to(self, y: float) -> None:
-        for story in self._scrolled:
-            story.lead(max(0, y))
-
-    def on_marked_story_moved(self, event: MarkedStory.Moved) -> None:
-        event.stop()
-        if self.locked:
-            for view in self.views[: len(self.columns)]:
-                if view.story is not event.view:
-                    view.story.lead(event.y)
-
-    def action_lock(self) -> None:
-        self.locked = not self.locked
+    def action_marks(self) -> None:
+        self.marked = not self.marked
+        self._show_marks()
         self._show_lines()
 
     # Lines above and below, and the rest
@@ -367,10 +262,11 @@ class CompareScreen(Screen[Kept | None]):
         model = f" · {one_line(held.name, 28)}" if held is not None and self.plan.kind != "checkpoints" else ""
         words = asked_words(self.question, self.plan)
         asked.show([Text.assemble((words, asked.tone("strong")), (f" · seed {self.question.seed}{model}", asked.tone("muted")))])
-        note = self.query_one("#compare-note", Static)
-        note.display = bool(self.running.note)
-        if note.display:
-            note.update(self.running.note)
+        if self.running.note != self._note_shown:
+            self._note_shown = self.running.note
+            note = self.query_one("#compare-note", Static)
+            note.display = bool(self._note_shown)
+            note.update(self._note_shown)
         switches = f"marks {'on' if self.marked else 'off'} · scrolling {'together' if self.locked else 'apart'}"
         status.show([Text.assemble((self._state(), status.tone("strong")), (f"  {switches}", status.tone("muted")))])
         in_sight = [place for place, view in enumerate(self.views) if view.display]
