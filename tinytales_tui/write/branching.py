@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from textual.binding import Binding
 
 from tinytales_tui.library.tree import Edit
-from tinytales_tui.write.page.marks import MARKINGS
 from tinytales_tui.write.page.view import Page
 
 if TYPE_CHECKING:
@@ -20,14 +19,9 @@ BRANCHING_BINDINGS = [
     Binding("alt+down", "beside(1)", "Next branch", show=False, id="write.branch_next", tooltip="The branch after this one"),
     Binding("alt+left", "shorter", "A step back", show=False, id="write.parent", tooltip="To the place that this branch goes on from"),
     Binding("alt+right", "longer", "A step on", show=False, id="write.child", tooltip="To the newest branch that goes on from here"),
-    Binding("ctrl+l", "marking", "Mark words", show=False, id="write.marking", tooltip="Mark words by who wrote them, then by surprise"),
+    Binding("f7", "tree", "Tree", id="write.tree", tooltip="All branches of the story: look, rate, delete, go there"),
 ]  # fmt: skip
-NEEDS_A_STORY = ("beside", "shorter", "longer", "marking")
-MARKED_AS = {
-    "none": "The words are not marked.",
-    "authors": "Your own words are underlined, the model's are not.",
-    "surprise": "The words are marked by how likely they were to the model.",
-}
+NEEDS_A_STORY = ("beside", "shorter", "longer", "tree")
 
 
 class Branching:
@@ -57,12 +51,10 @@ class Branching:
         if self.desk.writing is not None:
             self.run_worker(self.app.engine.cancel(), group="stopping")
         self.desk.edit(event.edit)
-        self.page.mark_as(self.page.marking, self.desk.tree.runs(self.desk.tree.current))
+        if self.page.marking != "none":
+            self.page.mark_as(self.page.marking, self.desk.tree.runs(self.desk.tree.current))
         self._stopping = False
         self._refresh()
-
-    def _cut_to(self: WriteScreen, letters: int) -> None:
-        self.desk.cut_to(letters)
 
     # Branches
 
@@ -81,10 +73,14 @@ class Branching:
         if below and self.desk.go(below[-1].number):
             self._show_current()
 
-    # Marking
+    def action_tree(self: WriteScreen) -> None:
+        from tinytales_tui.write.tree.screen import TreeScreen
 
-    def action_marking(self: WriteScreen) -> None:
-        place = MARKINGS.index(self.page.marking)
-        marking = MARKINGS[(place + 1) % len(MARKINGS)]
-        self.page.mark_as(marking, self.desk.tree.runs(self.desk.tree.current))
-        self.app.say(MARKED_AS[marking])
+        desk = self.desk
+
+        def back(number: int | None) -> None:
+            if number is not None:
+                desk.go(number)
+            self._show_current()
+
+        self.app.push_screen(TreeScreen(desk), back)

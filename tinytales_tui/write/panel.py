@@ -11,8 +11,10 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.protocol import Prospect
 from engine.settings import SAMPLING_PRESETS, SamplingSettings, ranges
 from tinytales_tui.settings import CUSTOM, PRESETS, RECOMMENDED, UiSettings
+from tinytales_tui.widgets.chance_bars import ChanceBars
 from tinytales_tui.widgets.choice import Choice
 from tinytales_tui.widgets.seed_row import SeedRow
 from tinytales_tui.widgets.slider import ParamSlider
@@ -51,6 +53,8 @@ class SamplingPanel(VerticalScroll, can_focus=False):
                 yield ParamSlider(name, limits, getattr(start, name), id=f"slider-{name.replace('_', '-')}")
         yield SeedRow(seed=self._saved.seed, locked=self._saved.seed_locked, id="seed")
         yield Static("", id="panel-help", markup=False)
+        yield Static("The next word", classes="panel-title", id="next-title")
+        yield ChanceBars(id="next-bars")
 
     def on_mount(self) -> None:
         self._explain(None)
@@ -99,6 +103,19 @@ class SamplingPanel(VerticalScroll, can_focus=False):
             self._show(sampling)
         for slider in self.query(ParamSlider):
             slider.default = getattr(sampling, slider.field)
+
+    @property
+    def shows_next(self) -> bool:
+        """Whether there is any use in knowing what may come next."""
+        return bool(self.display) and self.size.height > 0
+
+    def show_next(self, prospect: Prospect | None, words: str = "") -> None:
+        """What may come next; None: nothing is known, for this reason."""
+        self.query_one("#next-bars", ChanceBars).show(prospect, words)
+        title = "The next word"
+        if prospect is not None:
+            title += f": {prospect.kept:,} may be drawn" if prospect.kept > 1 else ": only this one"
+        self.query_one("#next-title", Static).update(title)
 
     def _show(self, sampling: SamplingSettings) -> None:
         for slider in self.query(ParamSlider):

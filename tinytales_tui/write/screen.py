@@ -32,6 +32,8 @@ from tinytales_tui.write.desk import Desk, heading
 from tinytales_tui.write.hints import hints
 from tinytales_tui.write.keeper import Keeper
 from tinytales_tui.write.keeping import KEEPING_BINDINGS, Keeping
+from tinytales_tui.write.looking import LOOKING_BINDINGS, Looking
+from tinytales_tui.write.page.legend import Legend
 from tinytales_tui.write.page.view import Page
 from tinytales_tui.write.panel import SamplingPanel
 from tinytales_tui.write.restore_bar import RestoreBar
@@ -45,7 +47,7 @@ AFTER_THE_END = 24
 """Tokens at least that go on from a story the model had ended, as it would only end it again."""
 
 
-class WriteScreen(Branching, Keeping, Screen[None]):
+class WriteScreen(Branching, Looking, Keeping, Screen[None]):
     """Where stories are written."""
 
     app: TinyTalesApp
@@ -69,6 +71,7 @@ class WriteScreen(Branching, Keeping, Screen[None]):
             "ctrl+g", "go_on", "Go on", id="write.continue", tooltip="Go on writing from the cursor on the page, or from the end"
         ),
         *BRANCHING_BINDINGS,
+        *LOOKING_BINDINGS,
         *KEEPING_BINDINGS,
         Binding("f8", "panel", "Sliders", id="write.panel", tooltip="Show or hide the sliders"),
         Binding("pageup", "scroll_page(-1)", "Up a page", show=False, id="write.page_up", tooltip="Scroll the page"),
@@ -95,6 +98,7 @@ class WriteScreen(Branching, Keeping, Screen[None]):
         with Horizontal(id="desk"):
             yield Page(half_pages=self.app.low_bandwidth, id="page")
             yield SamplingPanel(saved, id="panel")
+        yield Legend(page="#page", id="legend")
         yield StatusLine(id="status")
         yield Footer(show_command_palette=False)
 
@@ -150,7 +154,7 @@ class WriteScreen(Branching, Keeping, Screen[None]):
         if self.desk.record is None:
             return
         if self.focused is self.page and not self.page.at_end:
-            self._cut_to(self.page.cursor)
+            self.desk.cut_to(self.page.cursor)
         self.desk.let_go()
         record = self.desk.record
         if record is None or not record.full_text.strip():
@@ -302,6 +306,9 @@ class WriteScreen(Branching, Keeping, Screen[None]):
         state, mood = self._state()
         self.status.show(state, mood, facts(self.checkpoint, self.desk))
         self.page.set_hints(hints(self.checkpoint, self._loaded, self._trouble))
+        if self.page.marking != "none":
+            self._explain_marks()
+        self._consider_next()
         keys = (self.desk.writing is not None, self.desk.record is not None, self.desk.can_undo, self.desk.can_redo)
         if keys != self._keys_shown:  # the footer is built anew each time, which is too much for every batch of tokens
             self._keys_shown = keys
@@ -329,7 +336,7 @@ class WriteScreen(Branching, Keeping, Screen[None]):
             return writing
         if action == "go_on":
             return self.desk.record is not None and not writing
-        if action in ("retry", "save", "copy", *NEEDS_A_STORY):
+        if action in ("retry", "save", "copy", "tokens", *NEEDS_A_STORY):
             return self.desk.record is not None
         return True
 
@@ -340,6 +347,7 @@ class WriteScreen(Branching, Keeping, Screen[None]):
         self.action_write()
 
     def on_composer_changed(self, event: Composer.Changed) -> None:
+        self._consider_next()
         choice = self.composer.ending_choice
         if choice != self.app.ui.ending:
             self.app.change_settings(ending=choice)
@@ -347,6 +355,10 @@ class WriteScreen(Branching, Keeping, Screen[None]):
     def on_sampling_panel_changed(self, event: SamplingPanel.Changed) -> None:
         panel = self.panel
         self.app.change_settings(preset=panel.preset, sampling=panel.settings(), seed=panel.seed, seed_locked=panel.seed_locked)
+        self._consider_next()
+
+    def on_page_moved(self, event: Page.Moved) -> None:
+        self._consider_next()
 
     # Moving about
 

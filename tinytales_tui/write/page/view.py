@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.cells import get_character_cell_size
-from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding
@@ -19,13 +18,12 @@ from textual.strip import Strip
 
 from tinytales_tui.library.runs import Run, text_of
 from tinytales_tui.library.tree import Edit
-from tinytales_tui.text import same_length
-from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.write.page import moves
-from tinytales_tui.write.page.marks import Marking, Spans, kind_of, spans_of
+from tinytales_tui.write.page.marked import MarkedView
+from tinytales_tui.write.page.marks import Spans, kind_of, spans_of
 
 
-class Page(StoryView):
+class Page(MarkedView):
     """Everything that can be typed is text here; what the keys of the pane do is said by its own bindings."""
 
     BINDINGS = [
@@ -55,30 +53,6 @@ class Page(StoryView):
         Binding("ctrl+w,ctrl+backspace", "delete('word_left')", "Delete a word", show=False, id="page.delete_word"),
         Binding("ctrl+delete", "delete('word_right')", "Delete the next word", show=False, id="page.delete_next_word"),
     ]
-    COMPONENT_CLASSES = {
-        "page--writer",
-        "page--model",
-        "page--surprise-0",
-        "page--surprise-1",
-        "page--surprise-2",
-        "page--surprise-3",
-        "page--surprise-4",
-    }
-    DEFAULT_CSS = """
-    Page {
-        & .page--writer { color: $text-accent; text-style: underline; }
-        & .page--model { color: $foreground; }
-        & .page--surprise-0 { color: $text-muted; }
-        & .page--surprise-1 { color: $foreground; }
-        & .page--surprise-2 { color: $text-warning; }
-        & .page--surprise-3 { color: $text-error; }
-        & .page--surprise-4 { color: $background; background: $text-error; }
-        &:nocolor .page--surprise-0 { text-style: dim; }
-        &:nocolor .page--surprise-2 { text-style: underline; }
-        &:nocolor .page--surprise-3 { text-style: bold underline; }
-        &:nocolor .page--surprise-4 { text-style: reverse; }
-    }
-    """
     KEYS_HELP = (
         "On the page",
         [
@@ -106,14 +80,10 @@ class Page(StoryView):
 
     def __init__(self, *, half_pages: bool = False, id: str | None = None) -> None:
         super().__init__(half_pages=half_pages, id=id)
-        self.marking: Marking = "none"
-        self._lead = 0
-        """Blanks at the beginning of the story that are not shown."""
         self._cursor = 0
         self._anchor_of_selection: int | None = None
         self._column: int | None = None
         """Cell that up and down keep to."""
-        self._spans = Spans()
 
     # What a pane calls
 
@@ -139,19 +109,12 @@ class Page(StoryView):
 
     def show_runs(self, heading: str, runs: Sequence[Run], cursor: int | None = None) -> None:
         """Put a story on the page, the cursor at its end or at `cursor`."""
-        self._lead, self._anchor_of_selection, self._column = 0, None, None
-        self._mark(runs)
-        self.show_story(heading, "", text_of(runs))
+        self._anchor_of_selection, self._column = None, None
+        self.show_marked(heading, text_of(runs), spans_of(runs, self.marking))
         self._cursor = len(self._page.text) if cursor is None else min(max(cursor - self._lead, 0), len(self._page.text))
         if not self.at_end:
             self._set_follow(False)
             self.call_after_refresh(self._show_cursor)
-
-    def mark_as(self, marking: Marking, runs: Sequence[Run]) -> None:
-        """Tell the words apart in this way from now on."""
-        self.marking = marking
-        self._mark(runs)
-        self.refresh()
 
     def append_drawn(self, text: str, drawn: Sequence[tuple[int, int, float]]) -> None:
         """More text of the model, with its tokens as they are known."""
@@ -164,21 +127,6 @@ class Page(StoryView):
         self.append(text)
         if was_at_end:
             self._cursor = len(self._page.text)
-
-    # The text as it is shown
-
-    def showable(self, text: str) -> str:
-        return same_length(text)
-
-    def _without_lead(self, text: str, strip: bool) -> str:
-        if strip:
-            kept = text.lstrip(" ") if text.strip() else text
-            self._lead += len(text) - len(kept)
-            return kept
-        return text
-
-    def _mark(self, runs: Sequence[Run]) -> None:
-        self._spans = spans_of(runs, self.marking)
 
     # Typing
 
@@ -311,54 +259,16 @@ class Page(StoryView):
 
     # Drawing
 
-    def _pieces(self, start: int, text: str, rest: str) -> list[Segment]:
-        segments = []
-        low, high = start + self._lead, start + self._lead + len(text)
-        for first, last, kind in self._spans.within(low, high):
-            style = self._style(f"page--{kind}") if kind else self._style("story-view--written")
-            segments.append(Segment(text[first - low : last - low], style))
-        if segments and segments[-1].style == self._style("story-view--written"):
-            segments[-1] = Segment(segments[-1].text + rest, segments[-1].style)
-        else:
-            segments.append(Segment(rest, self._style("story-view--written")))
-        return segments
-
     def render_line(self, y: int) -> Strip:
         strip = super().render_line(y)
         line = self.scroll_offset.y + y - self._top
-        if not (0 <= line < max(len(self._page.lines), 1)):
+        if not 0 <= line < max(len(self._page.lines), 1):
             return strip
-        if self._anchor_of_selection is not None:
-            strip = self._with_keyed_selection(strip, line)
-        if self.has_focus and not (self._empty and not self._hints_hidden) and line == moves.row_of(self._page, self._cursor):
+        if self._anchor_of_selection is not None and (found := self._selection()) is not None:
+            strip = self._painted_range(strip, line, *found, self._selection_style())
+        if self.has_focus and not self._empty and line == moves.row_of(self._page, self._cursor):
             column = self.margin + moves.column_of(self._page, self._cursor)
             under = self._page.text[self._cursor : self._cursor + 1]
             width = max(get_character_cell_size(under), 1) if under and under != "\n" else 1
             strip = self._painted(strip, column, column + width, Style(reverse=True))
         return strip
-
-    @property
-    def _hints_hidden(self) -> bool:
-        return not self._hint_lines
-
-    def _with_keyed_selection(self, strip: Strip, line: int) -> Strip:
-        found = self._selection()
-        if found is None or line >= len(self._page.lines):
-            return strip
-        bounds = self._page.lines[line]
-        low, high = max(found[0], bounds.start), min(found[1], bounds.end)
-        if low >= high:
-            return strip
-        first = self.margin + moves.column_of(self._page, low)
-        last = first + sum(get_character_cell_size(letter) for letter in self._page.text[low:high])
-        background = self.screen.get_component_rich_style("screen--selection").bgcolor
-        return self._painted(
-            strip, first, last, Style(bgcolor=background) if background and not self.app.no_color else Style(reverse=True)
-        )
-
-    @staticmethod
-    def _painted(strip: Strip, first: int, last: int, style: Style) -> Strip:
-        middle = Strip(
-            [Segment(text, (old or Style()) + style) for text, old, _ in strip.crop(first, last)], max(last - first, 0)
-        )
-        return Strip.join([strip.crop(0, first), middle, strip.crop(last, strip.cell_length)])
