@@ -14,6 +14,7 @@ from tinytales_tui.compare.columns import Column
 from tinytales_tui.compare.differences import Mark
 from tinytales_tui.compare.facts import Fact
 from tinytales_tui.compare.marked_story import MarkedStory
+from tinytales_tui.compare.tones import tone
 from tinytales_tui.text import one_line
 from tinytales_tui.widgets.lines import Lines
 
@@ -81,7 +82,13 @@ class ColumnView(Vertical):
         words = one_line(words, room - len(state) - 1) if words[:1] != " " else " " + one_line(words, room - len(state) - 2)
         space = " " * max(room - len(words) - len(state), 1)
         head = self._head
-        head.show([Text.assemble((words, head.tone("good" if chosen else "strong")), (space + state, head.tone("muted")))])
+        head.show(
+            [
+                Text.assemble(
+                    (words, tone(head, "lines--good" if chosen else "lines--strong")), (space + state, tone(head, "lines--muted"))
+                )
+            ]
+        )
 
     def on_resize(self) -> None:
         if self._shown is not None:
@@ -100,7 +107,9 @@ class ColumnView(Vertical):
             lines.styles.height = height
         lines.show(
             [
-                Text.assemble((f"{fact.label:<{LABEL}} ", lines.tone("muted")), (fact.fitting(room), lines.tone("strong")))
+                Text.assemble(
+                    (f"{fact.label:<{LABEL}} ", tone(lines, "lines--muted")), (fact.fitting(room), tone(lines, "lines--strong"))
+                )
                 for fact in self._table
             ]
         )

@@ -15,6 +15,7 @@ from textual import events, scrollbar
 from textual.message import Message
 
 from tinytales_tui.compare.differences import Mark
+from tinytales_tui.compare.tones import tone
 from tinytales_tui.widgets.story_view import StoryView
 
 BY_HAND_S = 0.5
@@ -105,7 +106,7 @@ class MarkedStory(StoryView, inherit_bindings=False):
 
     def _restyled(self, segments: list[Segment], start: int, end: int, first: int) -> list[Segment]:
         """One line, `text[start:end]`, with the marks from the place `first` on."""
-        styles = {kind: self.get_component_rich_style(f"story-view--{kind}", partial=True) for kind in ("same", "alone")}
+        styles = {kind: tone(self, f"story-view--{kind}") for kind in ("same", "alone")}
         out: list[Segment] = []
         place, position = first, start
         for text, style, _ in segments:

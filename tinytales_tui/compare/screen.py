@@ -27,6 +27,7 @@ from tinytales_tui.compare.moving import MOVING_BINDINGS, MovingKeys
 from tinytales_tui.compare.names import Names
 from tinytales_tui.compare.question import Kept, Question
 from tinytales_tui.compare.running import Running, client_maker
+from tinytales_tui.compare.tones import tone
 from tinytales_tui.engine_client import ClientEvent
 from tinytales_tui.text import one_line
 from tinytales_tui.widgets.lines import Lines
@@ -261,14 +262,22 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         held = self.running.held
         model = f" · {one_line(held.name, 28)}" if held is not None and self.plan.kind != "checkpoints" else ""
         words = asked_words(self.question, self.plan)
-        asked.show([Text.assemble((words, asked.tone("strong")), (f" · seed {self.question.seed}{model}", asked.tone("muted")))])
+        asked.show(
+            [
+                Text.assemble(
+                    (words, tone(asked, "lines--strong")), (f" · seed {self.question.seed}{model}", tone(asked, "lines--muted"))
+                )
+            ]
+        )
         if self.running.note != self._note_shown:
             self._note_shown = self.running.note
             note = self.query_one("#compare-note", Static)
             note.display = bool(self._note_shown)
             note.update(self._note_shown)
         switches = f"marks {'on' if self.marked else 'off'} · scrolling {'together' if self.locked else 'apart'}"
-        status.show([Text.assemble((self._state(), status.tone("strong")), (f"  {switches}", status.tone("muted")))])
+        status.show(
+            [Text.assemble((self._state(), tone(status, "lines--strong")), (f"  {switches}", tone(status, "lines--muted")))]
+        )
         in_sight = [place for place, view in enumerate(self.views) if view.display]
         self.query_one("#names", Names).show([column.name for column in self.columns], self.chosen, in_sight)
 
