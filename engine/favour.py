@@ -6,6 +6,7 @@ word, or the longest that fits where it was begun otherwise: raising every begin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from engine.settings import SamplingSettings
@@ -14,6 +15,8 @@ from engine.tokenizer import Tokenizer
 
 AGAIN_AFTER = 40
 """Words after which one that has come is favoured again: about three sentences, so that it does not come in each of them."""
+_UNDER_WAY = re.compile(r"[^\W_]+$")
+"""A word at the very end, which may still grow into another."""
 _OPENING = "\"'“‘«([{—-"
 """After these a word may begin without a space."""
 
@@ -80,8 +83,8 @@ class Wanted:
     def tokens(self, text: bytes) -> set[int]:
         """The tokens that are raised after `text`, the end of the story; asked once a token."""
         end = text.decode("utf-8", "replace")
-        if self._missing and end and not end[-1].isalnum():  # a word at the very end may still grow into another
-            self._missing = [word for word in self._missing if not mentions(end, word)]
+        over = _UNDER_WAY.sub("", end) if self._missing else ""
+        self._missing = [word for word in self._missing if not mentions(over, word)]
         lately = " ".join(end.split()[-AGAIN_AFTER:])
         wanted = [word for word in (*self._favoured, *self._missing) if not mentions(lately, word)]
         return self._favour.tokens(text, wanted) if wanted else set()

@@ -6,6 +6,7 @@ request's `tail`) and only what stands before them is encoded, so that the model
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,8 @@ class Reading:
     """The tokens of the story's own text that is given: what penalties look at."""
     data: bytes
     """The same text in UTF-8."""
-    drawn: int
-    """How many of the last tokens are the request's `tail`."""
+    half: bytes = b""
+    """The beginning of a character that the tail ends in, where the opening does not show it yet."""
 
 
 def reading(checkpoint: Checkpoint, request: GenerationRequest) -> Reading:
@@ -40,17 +41,19 @@ def reading(checkpoint: Checkpoint, request: GenerationRequest) -> Reading:
     given = request.opening or (request.topic if request.ending is None else "")
     begin = [] if checkpoint.begin_id is None else [checkpoint.begin_id]
     tail = list(request.tail)
-    data = _tail_bytes(checkpoint, request)
-    letters = len(data.decode("utf-8", "replace"))
+    data, letters, half = _tail(checkpoint, request)
     ids = begin + prompt_ids(text[: len(text) - letters], style, tokenizer) + tail
     if not ids:
         raise UsageError("There is nothing to go on from: the opening has no text in it.")
     before = given[: len(given) - letters]
-    return Reading(text, ids, tokenizer.encode(before) + tail, before.encode("utf-8", "replace") + data, len(tail))
+    return Reading(text, ids, tokenizer.encode(before) + tail, before.encode("utf-8", "replace") + data, half)
 
 
-def _tail_bytes(checkpoint: Checkpoint, request: GenerationRequest) -> bytes:
-    """What the tail stands for; `UsageError` where it does not stand at the end of the opening."""
+def _tail(checkpoint: Checkpoint, request: GenerationRequest) -> tuple[bytes, int, bytes]:
+    """(what the tail stands for, how many letters of the opening that is, what of a character is not shown yet).
+
+    Raises `UsageError` where it does not stand at the end of the opening.
+    """
     tokenizer, ends = checkpoint.tokenizer, (checkpoint.tokenizer.end_id, *checkpoint.end_ids)
     for token in request.tail:
         if not 0 <= token < tokenizer.vocab_size:
@@ -58,9 +61,13 @@ def _tail_bytes(checkpoint: Checkpoint, request: GenerationRequest) -> bytes:
         if token in ends:
             raise UsageError(f"The tail holds a token that ends a story ({token}), after which nothing goes on; leave it out.")
     data = b"".join(tokenizer.token_bytes(token) for token in request.tail)
-    if request.tail and not request.opening.endswith(data.decode("utf-8", "replace")):
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text, half = decoder.decode(data), decoder.getstate()[0]
+    if half and request.opening.endswith(text + "\ufffd"):
+        text, half = text + "\ufffd", b""
+    if not request.opening.endswith(text):
         raise UsageError("The tail's tokens are not the end of the opening, so they cannot be read in its place; leave them out.")
-    return data
+    return data, len(text), half
 
 
 def fit_to_context(ids: list[int], context: int) -> list[int]:

@@ -62,6 +62,7 @@ class Story:
         self.last = -1
         self.reason: StopReason | None = None
         self.characters, self.stops, self.loops = CharacterStream(), StopMatcher(settings.stop), LoopDetector()
+        self.characters.feed(read.half)
         self.first_at = self.last_at = 0.0
 
     def take(self, outlook: Outlook) -> Iterator[Token | Finished]:

@@ -120,8 +120,13 @@ def mentions(text: str, word: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _pattern(word: str) -> re.Pattern[str] | None:
-    parts = [re.escape(part) for part in word.lower().split()]
-    return re.compile(r"(?<![^\W_])" + r"\s+".join(parts) + r"(?![^\W_])") if parts else None
+    parts = word.lower().split()
+    if not parts:
+        return None
+    before, after = (
+        edge if letter.isalnum() else "" for edge, letter in ((r"(?<![^\W_])", parts[0][0]), (r"(?![^\W_])", parts[-1][-1]))
+    )
+    return re.compile(before + r"\s+".join(map(re.escape, parts)) + after)
 
 
 SHOWN = 40
