@@ -15,6 +15,9 @@ from engine.tokenizer import Tokenizer
 
 AGAIN_AFTER = 40
 """Words after which one that has come is favoured again: about three sentences, so that it does not come in each of them."""
+GROWS_OVER = 40
+"""Tokens in which what must be mentioned is raised by as much again, up to `MOST_TIMES` as much."""
+MOST_TIMES = 4.0
 _UNDER_WAY = re.compile(r"[^\W_]+$")
 """A word at the very end, which may still grow into another."""
 _OPENING = "\"'“‘«([{—-"
@@ -73,21 +76,31 @@ class WordFavour:
 
 
 class Wanted:
-    """What one story wants: the favoured words that have not come lately, and those it must mention and has not yet."""
+    """What one story wants: the favoured words that have not come lately, and those it must mention and has not yet.
+
+    The longer the story gets without a word that it must mention, the more that is raised, so that it comes at the first place where it
+    fits. Measured with the shipped model, topic "a lost dog", favour 3, within 250 tokens: "umbrella" and "kite" came in 8 stories of 8,
+    "dragon" and "boat" both in 6 of 8; at the same strength throughout "umbrella" came in none of 6. A name of four tokens, unknown to
+    the model ("Zoltan"), came in 1 of 8.
+    """
 
     def __init__(self, favour: WordFavour, settings: SamplingSettings, given: bytes) -> None:
-        self._favour, self._favoured = favour, settings.favoured_words
+        self._favour, self._favoured, self._amount = favour, settings.favoured_words, settings.favour
         text = given.decode("utf-8", "replace")
         self._missing = [word for word in settings.must_mention if not mentions(text, word)]
 
-    def tokens(self, text: bytes) -> set[int]:
-        """The tokens that are raised after `text`, the end of the story; asked once a token."""
+    def raised(self, text: bytes, length: int) -> dict[int, float]:
+        """By how much which tokens are raised after `text`, the end of a story of `length` tokens; asked once a token."""
         end = text.decode("utf-8", "replace")
         over = _UNDER_WAY.sub("", end) if self._missing else ""
         self._missing = [word for word in self._missing if not mentions(over, word)]
         lately = " ".join(end.split()[-AGAIN_AFTER:])
-        wanted = [word for word in (*self._favoured, *self._missing) if not mentions(lately, word)]
-        return self._favour.tokens(text, wanted) if wanted else set()
+        found: dict[int, float] = {}
+        more = min(1.0 + length / GROWS_OVER, MOST_TIMES)
+        for words, amount in ((self._favoured, self._amount), (self._missing, self._amount * more)):
+            wanted = [word for word in words if not mentions(lately, word, begun=True)]
+            found.update(dict.fromkeys(self._favour.tokens(text, wanted), amount))
+        return found
 
 
 def _bytes(word: str) -> bytes:

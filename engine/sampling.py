@@ -7,7 +7,7 @@ sorted, normalised and drawn from; a draw from the whole vocabulary costs more t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,12 +24,12 @@ def penalise_repetition(logits_V: Tensor, used: Sequence[int], penalty: float) -
     return logits_V.index_put((ids,), torch.where(scores < 0, scores * penalty, scores / penalty))
 
 
-def favour(logits_V: Tensor, tokens: Collection[int], amount: float) -> Tensor:
-    """Make these tokens, each named once, likelier: `amount` is added to their logits."""
-    if not tokens:
+def favour(logits_V: Tensor, raised: Mapping[int, float]) -> Tensor:
+    """Make these tokens likelier, each by its own amount."""
+    if not raised:
         return logits_V
-    ids = torch.tensor(list(tokens), device=logits_V.device)
-    return logits_V.index_add(0, ids, torch.full((len(ids),), amount, device=logits_V.device, dtype=logits_V.dtype))
+    ids = torch.tensor(list(raised), device=logits_V.device)
+    return logits_V.index_add(0, ids, torch.tensor(list(raised.values()), device=logits_V.device, dtype=logits_V.dtype))
 
 
 def ban(logits_V: Tensor, tokens: Sequence[int]) -> Tensor:

@@ -238,7 +238,7 @@ class SamplingSettings(JsonRoundTrip):
     favoured_words: tuple[str, ...] = ()
     """Words that are made likelier wherever they may come, by `favour`."""
     must_mention: tuple[str, ...] = ()
-    """Words that are favoured in the same way until they have come."""
+    """Words that are favoured until they have come, and the more so the longer the story gets without them."""
     favour: float = number(
         3.0, "Favour", 0.0, 10.0, 0.5, "How much likelier favoured words become; it is added to their logits, and 0 is off."
     )

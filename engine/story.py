@@ -114,7 +114,7 @@ class Story:
         """The logits that the next token is drawn from, by temperature and cuts: what is banned has -∞."""
         logits_V = sampling.penalise_repetition(logits_V, self.ids, self.settings.repetition_penalty)
         if self._wanted is not None:
-            logits_V = sampling.favour(logits_V, self._wanted.tokens(self.tail), self.settings.favour)
+            logits_V = sampling.favour(logits_V, self._wanted.raised(self.tail, len(self.ids)))
         return sampling.ban(logits_V, self.banned())
 
     def banned(self) -> list[int]:

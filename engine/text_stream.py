@@ -112,20 +112,22 @@ def lower(data: bytes) -> bytes:
         return data.lower()
 
 
-def mentions(text: str, word: str) -> bool:
-    """Whether a word, or a few of them, stands in the text: whole, in any case, with whatever space between them."""
-    pattern = _pattern(word)
+def mentions(text: str, word: str, begun: bool = False) -> bool:
+    """Whether a word, or a few of them, stands in the text: whole, in any case, with whatever space between them.
+
+    With `begun`, it may also be the beginning of a longer word, such as "kites" for "kite".
+    """
+    pattern = _pattern(word, begun)
     return pattern is not None and pattern.search(text.lower()) is not None
 
 
 @functools.lru_cache(maxsize=256)
-def _pattern(word: str) -> re.Pattern[str] | None:
+def _pattern(word: str, begun: bool) -> re.Pattern[str] | None:
     parts = word.lower().split()
     if not parts:
         return None
-    before, after = (
-        edge if letter.isalnum() else "" for edge, letter in ((r"(?<![^\W_])", parts[0][0]), (r"(?![^\W_])", parts[-1][-1]))
-    )
+    before = r"(?<![^\W_])" if parts[0][0].isalnum() else ""
+    after = r"(?![^\W_])" if parts[-1][-1].isalnum() and not begun else ""
     return re.compile(before + r"\s+".join(map(re.escape, parts)) + after)
 
 

@@ -90,14 +90,17 @@ def test_a_word_is_wanted_until_it_has_come_and_a_favoured_one_again_later(gpt2:
     def wanted(*texts: str, given: str = "") -> set[str]:
         story, found = Wanted(favour, settings, given.encode()), set()
         for text in texts:
-            found = {gpt2.token_bytes(token).decode().strip().lower() for token in story.tokens(text.encode())}
+            found = {gpt2.token_bytes(token).decode().strip().lower() for token in story.raised(text.encode(), 0)}
         return found
 
     assert wanted("A dog ran") == {"dragon", "boat", "rain"}
     assert wanted("A dog ran", given="The Boat.") == {"dragon", "rain"}
     assert wanted("The boat was", "A dog ran") == {"dragon", "rain"}
-    assert wanted("a boat") == {"dragon", "rain"} and wanted("a boat", "two boats ran") == {"dragon", "boat", "rain"}
+    assert wanted("a boat") == {"dragon", "rain"} and wanted("a boat", "two boats ran") == {"dragon", "rain"}
+    assert wanted("a boat", f"two boats ran{' so' * AGAIN_AFTER}") == {"dragon", "boat", "rain"}  # it grew into another word
     far = " word" * (AGAIN_AFTER - 1)
+    amounts = [set(Wanted(favour, settings, b"").raised(b"A dog ran", length).values()) for length in (0, 40, 400)]
+    assert amounts == [{3.0}, {3.0, 6.0}, {3.0, 12.0}]  # what must be mentioned becomes ever likelier
     assert wanted(f"a dragon{far}") == {"boat", "rain"} and wanted(f"a dragon{far} more") == {"dragon", "boat", "rain"}
 
 
