@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,6 +17,8 @@ _OF_A_RECORD = (
 )  # fmt: skip
 """What has the same name and meaning in a `StoryRecord`."""
 _TEXTS = ("topic", "sentence", "checkpoint", "revision", "sha256", "step", "precision", "device", "torch", "program")
+_USUAL = {"tail": 0, "batch": 1, "row": 0}
+"""What is left out of the JSON, and was not there before there were tails and batches."""
 _NUMBERS = ("precision_loss", "ttft_s", "tokens_per_s")
 _COUNTS = ("tail", "batch", "row", "tokens")
 
@@ -70,17 +73,26 @@ class Recipe:
         for name in ("words", "features"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
-    def request(self, before: str) -> GenerationRequest:
-        """What to ask of the checkpoint where the story up to there reads `before` (UsageError if the recipe cannot say)."""
+    def request(self, before: str, tail: Sequence[int] = ()) -> GenerationRequest:
+        """What to ask of the checkpoint where the story up to there reads `before`; of a batch, all of it.
+
+        `tail` are the last `self.tail` tokens before it. Raises UsageError where the recipe cannot say, or where it needs others.
+        """
+        if len(tail) != self.tail:
+            raise UsageError(
+                f"it was written after {self.tail} tokens that were read as they were drawn, and {len(tail)} of them are known."
+            )
         sampling = SamplingSettings.from_json(self.sampling)
         return GenerationRequest(
             topic=self.topic,
             ending=self.ending,  # type: ignore[arg-type]
             opening=before,
-            sampling=dataclasses.replace(sampling, seed=self.seed),
+            sampling=dataclasses.replace(sampling, seed=None if self.seed is None else self.seed - self.row),
+            count=self.batch,
             words=self.words,
             features=self.features,
             sentence=self.sentence,
+            tail=tuple(tail),
         )
 
     @classmethod
@@ -120,11 +132,16 @@ class Recipe:
             **{name: lambda value: type(value) is int and 0 <= value < 2**63 for name in ("seed", "threads", *_COUNTS)},
             **dict.fromkeys(("words", "features"), _are_texts),
             "ending": lambda value: value in ("happy", "sad", None),
+            "tail": lambda value: type(value) is int and value >= 0,
+            "batch": lambda value: type(value) is int and 1 <= value <= 64,
+            "row": lambda value: type(value) is int and 0 <= value < values.get("batch", 1),
         }
         for name, value in values.items():
             optional = name in ("seed", "threads", *_NUMBERS) and value is None
             if not optional and not checks[name](value):
                 raise UsageError(f"{name} of a recipe is of the wrong kind")
+        if values.get("seed") is not None and values["seed"] < values.get("row", 0):
+            raise UsageError("row of a recipe is of the wrong kind")
         return cls(**values)
 
 

@@ -74,7 +74,7 @@ class Replayer:
         """Write a generation of this tree again."""
         assert node.recipe is not None
         try:
-            request = node.recipe.request(tree.text_before(node.number))
+            request = node.recipe.request(tree.text_before(node.number), known_before(tree, node))
             held = self._load(node.recipe)
             return _compare(node, held, request, tree)
         except TinyTalesError as error:
@@ -98,9 +98,21 @@ class Replayer:
         return self._held[1]
 
 
+def known_before(tree: Tree, node: Node) -> tuple[int, ...]:
+    """The tokens before a node that it was written after as they were drawn; fewer where not all of them are known any more."""
+    wanted = node.recipe.tail if node.recipe is not None else 0
+    found: list[int] = []
+    for run in reversed(tree.runs(node.parent)):
+        if len(found) >= wanted or not run.tokens:
+            break
+        found = [token.id for token in run.tokens] + found
+    return tuple(found[max(0, len(found) - wanted) :])
+
+
 def _compare(node: Node, held: Held, request: GenerationRequest, tree: Tree) -> Replayed:
     from engine.held import write
 
+    row = node.recipe.row if node.recipe is not None else 0
     kept = [token.id for token in node.tokens]
     by_tokens = bool(kept) and all(run.tokens for run in node.runs[:-1])
     written: list[Token] = []
@@ -113,12 +125,12 @@ def _compare(node: Node, held: Held, request: GenerationRequest, tree: Tree) -> 
             started = event
             if enough == 0:
                 enough_of_it.set()
-        elif isinstance(event, Token):
+        elif isinstance(event, Token) and event.story == row:
             written.append(event)
             at = len(written) - 1
             if at + 1 == enough or (by_tokens and (at >= len(kept) or event.token != kept[at])):
                 enough_of_it.set()
-        elif isinstance(event, Finished):
+        elif isinstance(event, Finished) and event.story == row:
             ended = event
     text = "".join(token.text for token in written) + (ended.text if ended else "")
     if by_tokens:
