@@ -290,7 +290,8 @@ class _Writer:
         else:
             self._put(("\n" if self.written else "") + safe_text(record.to_text()))
         self.written += 1
-        self.say(f"{end.tokens} tokens, {end.tokens_per_s:,.0f} a second, ended by: {end.reason}")
+        detail = f" ({safe_text(end.detail)})" if end.detail else ""
+        self.say(f"{end.tokens} tokens, {end.tokens_per_s:,.0f} a second, ended by: {end.reason}{detail}")
 
     def _put(self, text: str) -> None:
         if self.options.output is not None:

@@ -76,6 +76,9 @@ def start(
     min_tokens: story_options.MinTokens = None,
     seed: story_options.Seed = None,
     ban: story_options.Ban = None,
+    favour: story_options.Favour = None,
+    must_mention: story_options.MustMention = None,
+    favour_strength: story_options.FavourStrength = None,
     stop: story_options.Stop = None,
     stop_loops: story_options.StopLoops = None,
     tidy: story_options.Tidy = False,
@@ -126,6 +129,8 @@ def start(
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
         "no_repeat_ngram": no_repeat_ngram, "max_tokens": max_tokens, "min_tokens": min_tokens, "seed": seed, "stop_loops": stop_loops,
         "banned_words": tuple(ban) if ban else None, "stop": tuple(stop) if stop else None,
+        "favoured_words": tuple(favour) if favour else None, "must_mention": tuple(must_mention) if must_mention else None,
+        "favour": favour_strength,
     }  # fmt: skip
     if raw and ending not in (None, "none"):
         raise UsageError("--raw asks for no ending, so it cannot stand beside --ending.")

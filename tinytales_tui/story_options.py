@@ -84,6 +84,20 @@ Ban = Annotated[
     list[str] | None,
     typer.Option("--ban", metavar="WORD", help="A word that must not appear; may be repeated.", rich_help_panel=_SAMPLING),
 ]
+Favour = Annotated[
+    list[str] | None,
+    typer.Option("--favour", metavar="WORD", help="A word to make likelier; may be repeated.", rich_help_panel=_SAMPLING),
+]
+MustMention = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--must-mention",
+        metavar="WORD",
+        help="A word to make ever likelier until it has come; may be repeated.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
+FavourStrength = Annotated[float | None, _sampling_option("--favour-strength", setting="favour")]
 Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help="End the story before this text; may be repeated.", rich_help_panel=_SAMPLING),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -106,6 +107,14 @@ def test_options_reach_the_engine(tiny: list[str]) -> None:
                 "xyz",
                 "--ban",
                 "kite",
+                "--favour",
+                "snow",
+                "--favour",
+                "rain",
+                "--must-mention",
+                "boat",
+                "--favour-strength",
+                "4.5",
                 "--no-stop-loops",
                 *tiny,
             ),
@@ -114,8 +123,28 @@ def test_options_reach_the_engine(tiny: list[str]) -> None:
     expected = {
         "temperature": 0.5, "top_k": 7, "top_p": 0.8, "min_p": 0.1, "repetition_penalty": 1.4, "no_repeat_ngram": 3,
         "max_tokens": 30, "min_tokens": 0, "seed": 5, "stop": ["xyz"], "banned_words": ["kite"], "stop_loops": False,
+        "favoured_words": ["snow", "rain"], "must_mention": ["boat"], "favour": 4.5,
     }  # fmt: skip
     assert row["sampling"] == expected
+
+
+def test_what_ended_a_story_is_told(tiny_checkpoint: Path) -> None:
+    endless = [
+        "--max-tokens",
+        "200",
+        "--min-tokens",
+        "200",
+        "--temperature",
+        "0",
+        "--checkpoint",
+        str(tiny_checkpoint),
+        "--device",
+        "cpu",
+    ]
+    done = run("--prompt", "a cat", "--repetition-penalty", "0.5", *endless)
+    assert done.returncode == 0 and re.search(
+        r"ended by: loop \(“.*” came \d+ times in a row\)|ended by: loop \(blank", done.stderr
+    )
 
 
 def test_tidy_changes_no_word(tiny: list[str]) -> None:
@@ -137,6 +166,8 @@ def test_tidy_changes_no_word(tiny: list[str]) -> None:
         (["--prompt", "x", "--preset", "wild"], 2, "balanced"),
         (["--prompt", "x", "--count", "0"], 2, "between 1 and 64"),
         (["--prompt", "x", "--seed", "-3"], 2, "seed"),
+        (["--prompt", "x", "--favour", " "], 2, "favoured word cannot be empty"),
+        (["--prompt", "x", "--favour-strength", "11"], 2, "favour must lie between"),
         (["--prompt", "x", "--checkpoint", "nowhere"], 1, "no checkpoint at nowhere"),
         (["--prompt", "x", "--checkpoint", "nobody/nothing"], 3, "Hub could not be reached"),
         (["--prompt", "x", "--output", "/nonexistent/story.txt"], 2, "folder does not exist"),
