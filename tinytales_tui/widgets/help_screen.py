@@ -61,8 +61,9 @@ class HelpScreen(ModalScreen[None]):
 def sections_for(screen: Screen, pane: str) -> list[Section]:
     """The keys that count where the focus is, then the pane's, then those that work everywhere.
 
-    A widget may have `KEYS_HELP` (a title, and keys that are no bindings); a screen `FIELD_HELP` (the same for its text fields),
-    `HELP_TITLE`, `HELP_NOTES` (sections that are no keys), and `HELP_GROUPS` (a title by the first part of its bindings' ids).
+    A widget may have `KEYS_HELP` (a title, and keys that are no bindings; with `KEYS_HELP_IS_ALL` they say what its bindings do too); a
+    screen `FIELD_HELP` (the same for its text fields), `HELP_TITLE`, `HELP_NOTES` (sections that are no keys), and `HELP_GROUPS` (a title
+    by the first part of its bindings' ids).
     """
     here: list[tuple[str, str]] = []
     on_pane: list[tuple[str, str]] = []
@@ -79,6 +80,8 @@ def sections_for(screen: Screen, pane: str) -> list[Section]:
         here = list(here)
     groups: dict[str, list[tuple[str, str]]] = {words: [] for words in getattr(screen, "HELP_GROUPS", {}).values()}
     for node, group in _own_bindings(screen):
+        if getattr(node, "KEYS_HELP_IS_ALL", False):
+            continue
         for keys, words, id in group:
             part = getattr(screen, "HELP_GROUPS", {}).get(id.partition(".")[0]) if node is screen else None
             goes_to = groups[part] if part else on_pane if node is screen else everywhere if node is screen.app else here

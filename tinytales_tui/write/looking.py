@@ -81,7 +81,7 @@ class Looking:
 
     def _next_request(self: WriteScreen) -> GenerationRequest | None:
         """What would be asked if the story went on from the cursor, or if one began."""
-        sampling = self.panel.settings().with_changes(min_tokens=0, seed=0)
+        sampling = self._sampling().with_changes(min_tokens=0, seed=0)
         record = self.desk.record
         if record is None:
             asked = self.composer.asked()
@@ -131,7 +131,7 @@ class Looking:
 
     def _told(self: WriteScreen, recipe: Recipe | None, text: str) -> GenerationRequest:
         """The question for what comes after a text, asked as a recipe tells it (UsageError where nothing stands before it)."""
-        sampling = self.panel.settings().with_changes(min_tokens=0, seed=0)
+        sampling = self._sampling().with_changes(min_tokens=0, seed=0)
         asked = self._asked_here if recipe is None else _asked_by(recipe)
         if asked.ending == "none" and not text:
             raise UsageError("Nothing stands before the first word, so the model has nothing to go on from.")

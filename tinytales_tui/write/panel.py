@@ -111,6 +111,8 @@ class SamplingPanel(VerticalScroll, can_focus=False):
 
     def show_next(self, prospect: Prospect | None, words: str = "") -> None:
         """What may come next; None: nothing is known, for this reason."""
+        if not self.query("#next-bars"):  # the app is being closed
+            return
         self.query_one("#next-bars", ChanceBars).show(prospect, words)
         title = "The next word"
         if prospect is not None:

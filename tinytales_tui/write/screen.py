@@ -38,6 +38,8 @@ from tinytales_tui.write.page.view import Page
 from tinytales_tui.write.panel import SamplingPanel
 from tinytales_tui.write.restore_bar import RestoreBar
 from tinytales_tui.write.status import StatusLine, ended_words, facts
+from tinytales_tui.write.steering.keys import LOOK_S, STEERING_BINDINGS, Steered
+from tinytales_tui.write.steering.panel import SteeringPanel
 
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
@@ -47,7 +49,7 @@ AFTER_THE_END = 24
 """Tokens at least that go on from a story the model had ended, as it would only end it again."""
 
 
-class WriteScreen(Branching, Looking, Keeping, Screen[None]):
+class WriteScreen(Branching, Looking, Steered, Keeping, Screen[None]):
     """Where stories are written."""
 
     app: TinyTalesApp
@@ -73,6 +75,7 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
         *BRANCHING_BINDINGS,
         *LOOKING_BINDINGS,
         *KEEPING_BINDINGS,
+        *STEERING_BINDINGS,
         Binding("f8", "panel", "Sliders", id="write.panel", tooltip="Show or hide the sliders"),
         Binding("pageup", "scroll_page(-1)", "Up a page", show=False, id="write.page_up", tooltip="Scroll the page"),
         Binding("pagedown", "scroll_page(1)", "Down a page", show=False, id="write.page_down", tooltip="Scroll the page"),
@@ -98,6 +101,7 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
         with Horizontal(id="desk"):
             yield Page(half_pages=self.app.low_bandwidth, id="page")
             yield SamplingPanel(saved, id="panel")
+            yield SteeringPanel(cursor_blink=not self.app.low_bandwidth, id="steering")
         yield Legend(page="#page", id="legend")
         yield StatusLine(id="status")
         yield Footer(show_command_palette=False)
@@ -110,6 +114,7 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
         self.set_class(not self.app.ui.panel, "-no-panel")
         self.app.engine_events.subscribe(self, self._on_engine)
         self.set_interval(2.0, self._keep)
+        self.set_interval(LOOK_S, self._watch_story)
         self._refresh()
         self.call_after_refresh(self._offer_kept)
         # The engine's start costs this process next to nothing, but the first picture comes before everything.
@@ -176,7 +181,7 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
 
         def make() -> GenerationRequest:
             # Asked for again when the checkpoint is there: only then is it known what it recommends and what it takes.
-            sampling = self.panel.settings().with_changes(seed=seed)
+            sampling = self._sampling().with_changes(seed=seed)
             sampling = sampling.with_changes(min_tokens=max(sampling.min_tokens, min(least, sampling.max_tokens)))
             request = asked.request(sampling, self._style)
             return dataclasses.replace(request, tail=tail, count=count)
@@ -304,7 +309,7 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
 
     def _refresh(self) -> None:
         state, mood = self._state()
-        self.status.show(state, mood, facts(self.checkpoint, self.desk))
+        self.status.show(state, mood, facts(self.checkpoint, self.desk, self.steering, self.standing))
         self.page.set_hints(hints(self.checkpoint, self._loaded, self._trouble))
         if self.page.marking != "none":
             self._explain_marks()
@@ -334,6 +339,8 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
         writing = self.desk.writing is not None
         if action == "stop":
             return writing
+        if action in ("restore", "steer"):  # both are on F9: the bar says so while it is there
+            return self.query_one(RestoreBar).display == (action == "restore")
         if action == "go_on":
             return self.desk.record is not None and not writing
         if action in ("retry", "save", "copy", "tokens", *NEEDS_A_STORY):
@@ -366,13 +373,19 @@ class WriteScreen(Branching, Looking, Keeping, Screen[None]):
         """Escape with nothing to stop: close what lies over the page, else go from a field to the page and back."""
         if self.has_class("-panel-over"):
             self.action_panel()
+        elif self.has_class("-steer") and self.focused is not self.page:
+            self._close_steering()
         elif self.focused is self.page:
             self.composer.focus_first()
         else:
             self.page.focus()
 
     def action_panel(self) -> None:
-        if self.has_class("-narrow"):
+        if self.has_class("-steer"):
+            self.remove_class("-steer")
+            shown = self.has_class("-narrow") or self.app.ui.panel
+            self.set_class(shown and self.has_class("-narrow"), "-panel-over")
+        elif self.has_class("-narrow"):
             self.toggle_class("-panel-over")
             shown = self.has_class("-panel-over")
         else:

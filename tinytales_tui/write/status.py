@@ -13,6 +13,8 @@ from engine.protocol import CheckpointInfo
 from tinytales_tui.story import step_words
 from tinytales_tui.text import one_line
 from tinytales_tui.write.desk import Desk
+from tinytales_tui.write.steering.standing import Standing
+from tinytales_tui.write.steering.steering import Steering
 
 REASONS = {
     "end of text": "finished",
@@ -41,7 +43,9 @@ def ended_words(desk: Desk) -> str:
     return f"{words}: {one_line(detail, 80)}" if detail else words
 
 
-def facts(checkpoint: CheckpointInfo | None, desk: Desk) -> list[Fact]:
+def facts(
+    checkpoint: CheckpointInfo | None, desk: Desk, steering: Steering | None = None, standing: Standing | None = None
+) -> list[Fact]:
     """The numbers of what is in front, in the order they are shown."""
     node, generation = desk.node, desk.generation
     count = len(node.tokens) if node is not None else 0
@@ -59,12 +63,26 @@ def facts(checkpoint: CheckpointInfo | None, desk: Desk) -> list[Fact]:
         Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 3),
         Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 0),
         *([Fact(how, 2)] if how else []),
+        *_steered(desk, steering, standing),
         *([Fact(f"branch {place} of {len(beside)}", 7)] if len(beside) > 1 else []),
         Fact(f"{tokens} token{'' if tokens == '1' else 's'}", 6),
         Fact(f"{rate} tok/s", 5),
         Fact(f"first {first}", 1),
         Fact(f"context left {DASH if left is None else left}", 4),
     ]
+
+
+def _steered(desk: Desk, steering: Steering | None, standing: Standing | None) -> list[Fact]:
+    """How the story fares with what was wanted of it."""
+    found = []
+    if steering is not None and steering.mention and desk.text:
+        told = steering.mentioned(desk.text)
+        found.append(Fact(f"{sum(there for _, there in told)} of {len(told)} mentioned", 8))
+    elif steering is not None and steering.any:
+        found.append(Fact("steered", 3))
+    if standing is not None:
+        found.append(Fact(standing.words, 2))
+    return found
 
 
 class StatusLine(Widget):

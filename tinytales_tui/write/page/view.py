@@ -53,6 +53,7 @@ class Page(MarkedView):
         Binding("ctrl+w,ctrl+backspace", "delete('word_left')", "Delete a word", show=False, id="page.delete_word"),
         Binding("ctrl+delete", "delete('word_right')", "Delete the next word", show=False, id="page.delete_next_word"),
     ]
+    KEYS_HELP_IS_ALL = True
     KEYS_HELP = (
         "On the page",
         [
