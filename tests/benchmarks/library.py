@@ -1,18 +1,23 @@
 """How quickly a large library opens, lists and searches: `python tests/benchmarks/library.py [STORIES]` (10,000 unless told).
 
-Each figure is the median of seven runs; the library is closed and opened again for every one. The
-stories are made up: three to six nodes each, about 200 words in front, with tokens and recipes.
+Each figure of the first part is the median of seven runs; the library is closed and opened again for every one. The stories are made
+up: three to six nodes each, about 200 words in front, with tokens and recipes. The second part is the app (`library_pane.py`): medians
+of five processes, beside one without a library; a pane that is opened for the first time is mostly Textual's work.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tinytales_tui.library.finding import Wanted
 from tinytales_tui.library.recipe import Recipe
@@ -51,6 +56,44 @@ def milliseconds(action: Callable[[], object], times: int = 7) -> float:
     return statistics.median(spent)
 
 
+def in_the_app(home: Path, what: str, times: int = 5) -> list[dict[str, Any]]:
+    """What `library_pane.py` measured in so many processes."""
+    found = []
+    for _ in range(times):
+        environment = os.environ | {"TINYTALES_HOME": str(home), "BEGAN": str(time.time())}
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("library_pane.py")), what],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        found.append(json.loads(done.stdout))
+    return found
+
+
+def tell_of_the_app(home: Path, without: Path) -> None:
+    begun = {where: [one["start"] for one in in_the_app(where, "start", 7)] for where in (without, home)}
+    empty, full = in_the_app(without, "pane", 3), in_the_app(home, "pane")
+
+    def put(name: str, values: list[float], unit: str = "ms") -> None:
+        print(f"  {name:<52} {statistics.median(values):7.1f} {unit}  ({min(values):.0f} to {max(values):.0f})")
+
+    print("the app, medians (smallest to largest)")
+    put("start to the first picture, no library", begun[without])
+    put("start to the first picture, with the library", begun[home])
+    put("F6 to the list, no story in it (the pane is made)", [one["open"] for one in empty])
+    put("F6 to the list, with the library", [one["open"] for one in full])
+    put("End to the last story, in the list", [one["end"] for one in full])
+    put("a letter that every story has, to the result", [one["every_story"] for one in full])
+    put("a letter of a rare word, to the result", [letter for one in full for letter in one["letters"]])
+    put("Esc to all stories again", [one["all_again"] for one in full])
+    put("another order", [order for one in full for order in one["orders"]])
+    put("memory of the process before F6", [one["memory_before"] for one in full], "MB")
+    put("memory of the process after all this (limit 120)", [one["memory"] for one in full], "MB")
+
+
 def main(count: int) -> None:
     draw = random.Random(1)
     vocabulary = [
@@ -58,7 +101,7 @@ def main(count: int) -> None:
         for _ in range(8000)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stories.db"
+        path = Path(folder) / "home" / "stories.db"
         began = time.perf_counter()
         with Library.open(path) as library:
             for start in range(0, count, 1000):
@@ -103,6 +146,7 @@ def main(count: int) -> None:
             print(
                 f"  {'search without an index, a rare word':<38} {milliseconds(lambda: library.listing(Wanted(rare), most=50)):7.1f}"
             )
+        tell_of_the_app(path.parent, Path(folder) / "nothing")
 
 
 if __name__ == "__main__":
