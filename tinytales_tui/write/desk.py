@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine import protocol
@@ -147,24 +148,37 @@ class Desk:
         new: bool = True,
     ) -> None:
         """A request goes out with this id: for a new story, or (`new` false) for what goes on below a node of the story in front."""
+        generations = [Generation(number, request, row, checkpoint) for row in range(request.count)]
+        nodes = self._put_below(generations, below, new)
+        self.writing = Writing(number, self._story, tuple(nodes), self._history.size)
+
+    def keep(self, generation: Generation, *, below: int | None = None, new: bool = True) -> None:
+        """A story that was written elsewhere comes to the front, where `begin` would have put it."""
+        [node] = self._put_below([generation], below, new)
+        key = self._story, node
+        self._grow(key, Generation(generation.id, generation.request, generation.row), generation)
+        self._change(*key, stop_reason=generation.stop_reason)
+
+    def _put_below(self, generations: Sequence[Generation], below: int | None, new: bool) -> list[int]:
+        """A new node for each, of a new story or below a node of the story in front; the first is in front."""
         self.let_go()
         self._note()
         if new or self.front is None:
+            request = generations[0].request
             tree, below = NOTHING, None
             given = request.opening or (request.topic if request.ending is None else "")
             if given:
                 tree = tree.write(None, given, now=time.time())
                 below = tree.current
-            self.front = number
-            self.drafts[number] = Draft(tree)
+            self.front = generations[0].id
+            self.drafts[self.front] = Draft(tree)
         tree, nodes = self.tree, []
-        for row in range(request.count):
-            generation = Generation(number, request, row, checkpoint)
+        for generation in generations:
             tree = tree.add(below, now=time.time(), recipe=generation.recipe)
             nodes.append(max(tree.nodes))
             self.generations[self._story, nodes[-1]] = generation
         self._put(self._story, tree.go(nodes[0]))
-        self.writing = Writing(number, self._story, tuple(nodes), self._history.size)
+        return nodes
 
     def amend(self, request: GenerationRequest) -> None:
         """The request that waits goes out in this form instead: the checkpoint that was still loading asked for it."""

@@ -29,6 +29,7 @@ from tinytales_tui.write.asking import Asked, going_on
 from tinytales_tui.write.branching import BRANCHING_BINDINGS, NEEDS_A_STORY, Branching
 from tinytales_tui.write.composer import Composer
 from tinytales_tui.write.desk import Desk, heading
+from tinytales_tui.write.elsewhere import ELSEWHERE_BINDINGS, Elsewhere
 from tinytales_tui.write.hints import hints
 from tinytales_tui.write.keeper import Keeper
 from tinytales_tui.write.keeping import KEEPING_BINDINGS, Keeping
@@ -49,7 +50,7 @@ AFTER_THE_END = 24
 """Tokens at least that go on from a story the model had ended, as it would only end it again."""
 
 
-class WriteScreen(Branching, Looking, Steered, Keeping, Screen[None]):
+class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None]):
     """Where stories are written."""
 
     app: TinyTalesApp
@@ -74,6 +75,7 @@ class WriteScreen(Branching, Looking, Steered, Keeping, Screen[None]):
         ),
         *BRANCHING_BINDINGS,
         *LOOKING_BINDINGS,
+        *ELSEWHERE_BINDINGS,
         *KEEPING_BINDINGS,
         *STEERING_BINDINGS,
         Binding("f8", "panel", "Sliders", id="write.panel", tooltip="Show or hide the sliders"),
@@ -95,7 +97,7 @@ class WriteScreen(Branching, Looking, Steered, Keeping, Screen[None]):
 
     def compose(self) -> ComposeResult:
         saved = self.app.ui
-        yield TopBar(self.app.pane_names, "write")
+        yield TopBar(self.app.pane_names, "write", help_from=100)
         yield RestoreBar(id="restore-bar")
         yield Composer(ending=saved.ending, cursor_blink=not self.app.low_bandwidth, id="composer")
         with Horizontal(id="desk"):
@@ -343,7 +345,7 @@ class WriteScreen(Branching, Looking, Steered, Keeping, Screen[None]):
             return self.query_one(RestoreBar).display == (action == "restore")
         if action == "go_on":
             return self.desk.record is not None and not writing
-        if action in ("retry", "save", "copy", "tokens", *NEEDS_A_STORY):
+        if action in ("retry", "save", "copy", "tokens", "read", *NEEDS_A_STORY):
             return self.desk.record is not None
         return True
 

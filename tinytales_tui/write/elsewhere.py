@@ -1,0 +1,75 @@
+"""Where the Write pane leads to: the comparison, the reading view, several candidates at once. A part of its screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.binding import Binding
+
+from engine.errors import UsageError
+from tinytales_tui.compare.question import Kept, Question
+from tinytales_tui.library.records import record_of
+from tinytales_tui.library.story import name_of, topic_of
+from tinytales_tui.write.asking import Asked
+from tinytales_tui.write.status import REASONS
+
+if TYPE_CHECKING:
+    from tinytales_tui.write.screen import WriteScreen
+
+ELSEWHERE_BINDINGS = [
+    Binding("ctrl+o", "compare", "Compare", id="write.compare",
+            tooltip="Side by side: the same words with other endings, presets, temperatures or models"),
+    Binding("f12", "read", "Read", show=False, id="write.read", tooltip="Read the story page by page, without anything around it"),
+]  # fmt: skip
+
+
+class Elsewhere:
+    """Screens that are opened from here and answer something."""
+
+    def _place_for_another(self: WriteScreen) -> tuple[Asked, int | None, bool]:
+        """What another version is asked for with, the node that it would go on from, and whether it begins a story.
+
+        UsageError where nothing is asked yet.
+        """
+        node = self.desk.last_generated
+        if node is not None:
+            return Asked.of(record_of(self.desk.tree, node.number)), node.parent, False
+        asked = self.composer.asked()
+        if self.desk.record is not None:  # all of it was typed
+            return self._at(self.desk.text, self._asked_here), self.desk.tree.current, False
+        return asked, None, True
+
+    async def action_compare(self: WriteScreen) -> None:
+        from tinytales_tui.compare.screen import CompareScreen
+
+        try:
+            asked, below, new = self._place_for_another()
+        except UsageError as error:
+            self.app.say(str(error), "warning")
+            return
+        if asked.for_style(self._style).empty:
+            self.app.say("Type first what the stories are about.", "warning")
+            self.composer.focus_first()
+            return
+        await self.action_stop()
+
+        def answered(kept: Kept | None) -> None:
+            if kept is not None:
+                self.desk.keep(kept.generation, below=below, new=new or (below is None and self.desk.front is None))
+                self._show_current()
+                self.page.focus()
+            self._consider_next()
+
+        question = Question(asked, self._sampling(), self.panel.seed, self.checkpoint)
+        self.app.push_screen(CompareScreen(question), answered)
+
+    def action_read(self: WriteScreen) -> None:
+        from tinytales_tui.reading.screen import ReadingScreen
+
+        tree, node, text = self.desk.tree, self.desk.node, self.desk.text
+        if node is None or not text.strip():
+            return
+        cut_off = node.recipe is not None and node.stop_reason != "end of text"
+        topic, ending = topic_of(tree)
+        facts = " · ".join(filter(None, (f"with a {ending} ending" if ending else "", REASONS.get(node.stop_reason or "", ""))))
+        self.app.push_screen(ReadingScreen(name_of("", topic, text), text, facts=facts, cut_off=cut_off))
