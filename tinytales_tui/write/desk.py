@@ -111,8 +111,8 @@ class Desk:
     @property
     def record(self) -> StoryRecord | None:
         """The story in front as batch mode would tell it; None on the empty page."""
-        tree = self.tree
-        if tree.current is None:
+        tree, node = self.tree, self.node
+        if node is None or (node.recipe is None and not self.text):
             return None
         if self._record[0] is not tree:
             self._record = tree, record_of(tree, tree.current)

@@ -7,7 +7,7 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tinytales_tui.write.page.marks import ASCII_LEVELS, LEVELS, Marking, Surprise
+from tinytales_tui.write.page.marks import LEVELS, Marking, Surprise
 
 
 def surprise_words(what: str, surprise: Surprise | None) -> str:
@@ -55,12 +55,12 @@ class Legend(Widget):
         if self._marking == "authors":
             parts = [Segment("yours", style("writer")), Segment("  ", base), Segment("the model's", style("model"))]
         else:
-            words = ASCII_LEVELS if getattr(self.app, "ascii", False) else [words for _, words in LEVELS]
-            parts = [Segment("likely ", quiet)]
-            for level, name in enumerate(words):
+            parts = [Segment("Probability ", quiet)]
+            for level, (_, name) in enumerate(LEVELS):
                 parts += [Segment(name, style(f"surprise-{level}")), Segment("  ", base)]
         used = sum(cell_len(part.text) for part in parts) + 1
         room = self.size.width - used - 1
-        rest = self._words if cell_len(self._words) <= room else ""
+        shorter = (self._words, self._words.rpartition(", ")[0], self._words.rpartition(", ")[0].rpartition(": ")[2], "")
+        rest = next(words for words in shorter if cell_len(words) <= room)
         parts = [Segment(" ", base), *parts, Segment(" " * max(room - cell_len(rest), 0), base), Segment(rest, quiet)]
         return Strip(parts).crop_extend(0, self.size.width, base)

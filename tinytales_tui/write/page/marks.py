@@ -12,9 +12,8 @@ from tinytales_tui.library.runs import Run, pieces
 
 Marking = Literal["none", "authors", "surprise"]
 MARKINGS: tuple[Marking, ...] = ("none", "authors", "surprise")
-LEVELS = ((0.5, "over ½"), (0.2, "½ to ⅕"), (0.05, "⅕ to 1⁄20"), (0.01, "1⁄20 to 1⁄100"), (0.0, "rarer"))
+LEVELS = ((0.5, ">50%"), (0.2, ">20%"), (0.05, ">5%"), (0.01, ">1%"), (0.0, "rarer"))
 """Of each level of surprise: the least probability of its tokens, and words for the legend."""
-ASCII_LEVELS = ("over 50 %", "20-50 %", "5-20 %", "1-5 %", "rarer")
 
 
 @dataclass
