@@ -35,17 +35,16 @@ class ColumnView(Vertical):
             self.place = place
             super().__init__()
 
-    def __init__(self, place: int, *, half_pages: bool = False) -> None:
+    def __init__(self, place: int) -> None:
         super().__init__(id=f"column-{place + 1}", classes="column")
         self.place = place
-        self._half_pages = half_pages
         self._shown: Column | None = None
         self._title: tuple[str, str, bool] = ("", "", False)
         self._table: list[Fact] = []
 
     def compose(self) -> ComposeResult:
         yield Lines(1, id="title")
-        yield MarkedStory(half_pages=self._half_pages)
+        yield MarkedStory()
         yield Lines(FACTS + 1, id="facts")
 
     def on_mount(self) -> None:

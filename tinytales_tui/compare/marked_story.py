@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from rich.segment import Segment
 from rich.style import Style
 from textual import events, scrollbar
+from textual.geometry import Size
 from textual.message import Message
 
 from tinytales_tui.compare.differences import Mark
@@ -22,10 +23,12 @@ BY_HAND_S = 0.5
 """So long after the wheel or the scrollbar was used, a page that moves is moved by a person."""
 
 
-class MarkedStory(StoryView, inherit_bindings=False):
-    """`set_marks` may be called for every batch of tokens."""
+class MarkedStory(StoryView, can_focus=False, inherit_bindings=False):
+    """`set_marks` may be called for every batch of tokens.
 
-    KEYS_HELP = ("On a column", [("enter", "Keep this story"), ("up  down", "Scroll a line")])
+    It never has the focus: with every change of that, Textual builds the line of keys anew, which takes longer than a key may.
+    """
+
     COMPONENT_CLASSES = {"story-view--same", "story-view--alone"}
     DEFAULT_CSS = """
     MarkedStory {
@@ -44,8 +47,9 @@ class MarkedStory(StoryView, inherit_bindings=False):
             self.y = y
             super().__init__()
 
-    def __init__(self, *, half_pages: bool = False, id: str | None = None) -> None:
-        super().__init__(half_pages=half_pages, id=id)
+    def __init__(self, *, id: str | None = None) -> None:
+        # Four pages that scroll with every piece of text would be drawn anew all the time, and nobody could read them.
+        super().__init__(half_pages=True, id=id)
         self._marks: tuple[Mark, ...] = ()
         self._mark_ends: list[int] = []
         self._by_hand = 0.0
@@ -92,6 +96,14 @@ class MarkedStory(StoryView, inherit_bindings=False):
 
     def on_scroll_down(self, event: scrollbar.ScrollDown) -> None:
         self._by_hand = time.monotonic()
+
+    def _measure_height(self) -> None:
+        # A page that is not full yet counts as full: whenever its height is another, Textual draws all of it again.
+        height, page = self._top + len(self._page.lines) + 1, self.size.height
+        if self._empty or height > page:
+            super()._measure_height()
+        elif self.virtual_size != (size := Size(self.columns, page)):
+            self.virtual_size = size
 
     def _segments(self, row: int, base: Style) -> list[Segment]:
         segments = super()._segments(row, base)

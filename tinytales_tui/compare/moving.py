@@ -79,7 +79,6 @@ class MovingKeys:
             return
         before, self.chosen = self.chosen, place
         self._arrange()
-        self.views[place].story.focus()
         for other in {before, place}:
             self.views[other].show(self.columns[other], other == place)
         self._show_lines()

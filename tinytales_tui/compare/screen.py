@@ -9,13 +9,15 @@ import asyncio
 import dataclasses
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
+from textual.geometry import Region
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from tinytales_tui.compare.asking import CompareDialog
@@ -36,7 +38,7 @@ from tinytales_tui.write.panel import LARGEST_ROLL
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
 
-FACTS_EVERY_S = 0.25
+FACTS_EVERY_S = 0.5
 """How often the figures of a growing story change: faster than this nobody reads them."""
 
 
@@ -65,8 +67,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         Binding("2", "keep(1)", "Keep 2", show=False, id="columns.keep_2", tooltip="Keep the second story"),
         Binding("3", "keep(2)", "Keep 3", show=False, id="columns.keep_3", tooltip="Keep the third story"),
         Binding("4", "keep(3)", "Keep 4", show=False, id="columns.keep_4", tooltip="Keep the fourth story"),
-        Binding("escape", "stop", "Stop", id="columns.stop", tooltip="Stop writing; the texts stay"),
-        Binding("escape", "leave", "Back", id="columns.leave", tooltip="Go back to the desk without keeping any"),
+        Binding("escape", "back", "Stop, back", id="columns.back", tooltip="Stop writing; then go back to the desk without any"),
         Binding("r", "again", "Again", id="columns.again", tooltip="Write all of them again, with another seed"),
         Binding("s", "same", "Same seed", id="columns.same", tooltip="Write all of them again, with the same seed"),
         Binding("n,c", "choose", "Other", id="columns.choose", tooltip="Choose something else to compare"),
@@ -87,8 +88,12 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         self._measured: list[Measured | None] = []
         self._word_marks: list[tuple[Mark, ...]] | None = None
         """How the whole stories differ; empty while that is found out."""
+        self._due: set[int] = set()
+        """Columns that have grown and are not drawn yet."""
+        self._drawn = -1
+        """The one that was drawn last."""
+        self._drawing: Timer | None = None
         self._round = 0
-        self._keys_shown = (False, False)
         self._facts_at = 0.0
         self._stopping = False
         self._note_shown = ""
@@ -104,7 +109,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         yield Names(id="names")
         with Horizontal(id="columns"):
             for place in range(MOST):
-                yield ColumnView(place, half_pages=self.app.low_bandwidth)
+                yield ColumnView(place)
         yield Lines(1, id="compare-status")
         yield Footer(show_command_palette=False)
 
@@ -120,6 +125,10 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
     def _on_engine(self, batch: list[ClientEvent]) -> None:
         self.running.take(batch)
 
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        # Regions are told by the screen beneath when something changes there: it cannot be seen, yet all of this one would be drawn.
+        return self if regions else super().refresh(repaint=repaint, layout=layout, recompose=recompose)
+
     # What is compared
 
     def action_choose(self) -> None:
@@ -134,7 +143,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
             self.chosen = 0
             self._begin()
         elif self.plan is None:
-            self.call_later(self.action_leave)
+            self.call_later(self.action_back)
 
     def _begin(self) -> None:
         if self.plan is None:
@@ -149,12 +158,12 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
     def action_same(self) -> None:
         self._begin()
 
-    async def action_stop(self) -> None:
-        self._stopping = True
-        await self.running.stop()
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
+    async def action_back(self) -> None:
+        if self.running.busy and not self._stopping:
+            self._stopping = True
+            await self.running.stop()
+        else:
+            self.dismiss(None)
 
     def action_keep(self, place: int | None = None) -> None:
         place = self.chosen if place is None else place
@@ -166,12 +175,6 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         else:
             self.dismiss(Kept(generation))
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        stops = self.running.busy and not self._stopping
-        if action in ("stop", "leave"):
-            return stops if action == "stop" else not stops
-        return True
-
     # What the engines say
 
     def _on_change(self, places: set[int]) -> None:
@@ -179,11 +182,10 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
             return
         if self._round != self.running.round:
             self._new_round()
-        for place in places:
-            self.views[place].show(self.columns[place], place == self.chosen)
         busy = self.running.busy
-        if self.marked and busy:
-            self._mark_live()
+        self._due |= places
+        if not busy or self._drawing is None:
+            self._draw_next()
         for place in places:
             if self.columns[place].ended and self._measured[place] is None:
                 self._measured[place] = Measured()  # once
@@ -192,18 +194,30 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
             self._show_facts()
         self._show_lines()
         self._stopping = self._stopping and busy
-        if (busy, self._stopping) != self._keys_shown:
-            self._keys_shown = busy, self._stopping
-            self.refresh_bindings()
+
+    def _draw_next(self) -> None:
+        """Draw one of the columns that have grown, and the next one a moment later; all at once where nothing grows any more.
+
+        A picture with all of them in it takes four times as long, and a key that comes meanwhile waits for the whole of it.
+        """
+        busy, self._drawing = self.running.busy, None
+        for place in sorted(self._due, key=lambda place: (place - self._drawn - 1) % MOST)[: 1 if busy else None]:
+            self._due.discard(place)
+            self._drawn = place
+            self.views[place].show(self.columns[place], place == self.chosen)
+            if self.marked and busy:
+                self._mark_live(place)
+        if self._due:
+            self._drawing = self.set_timer(self.app.engine.interval / MOST, self._draw_next)
 
     def _new_round(self) -> None:
         """Other columns have taken the place of the ones before."""
+        self._due = set(range(len(self.columns)))
         self._round = self.running.round
         self._measured = [None] * len(self.columns)
         self._word_marks = None
         self.chosen = min(self.chosen, len(self.columns) - 1)
         self._arrange()
-        self.views[self.chosen].story.focus()
 
     async def _measure(self, place: int) -> None:
         """What the whole story tells; and with the last one, how they differ."""
@@ -232,17 +246,16 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
 
     # Marks
 
-    def _mark_live(self) -> None:
-        first = self.views[0].story.text
-        for place in range(1, len(self.columns)):
-            story = self.views[place].story
-            if story.text:
-                known = story.marks[0].end if story.marks else 0
-                story.set_marks(live_marks(first, story.text, known))
+    def _mark_live(self, place: int) -> None:
+        first, story = self.views[0].story, self.views[place].story
+        if place and story.text:
+            known = story.marks[0].end if story.marks else 0
+            story.set_marks(live_marks(first.text, story.text, known))
 
     def _show_marks(self) -> None:
         if self.marked and (self.running.busy or not self._word_marks):
-            self._mark_live()
+            for place in range(len(self.columns)):
+                self._mark_live(place)
             return
         found = self._word_marks or [] if self.marked else [()] * len(self.columns)
         for place, marks in enumerate(found):
