@@ -328,9 +328,9 @@ class Desk:
             self._put(self._story, self.tree.delete(number))
 
     def bring_back(self, number: int) -> None:
-        """Take `delete` back."""
+        """Take `delete` back; what is in front stays there."""
         self._note()
-        self._put(self._story, self.tree.restore(number))
+        self._put(self._story, self.tree.restore(number).go(self.tree.current))
 
     def open(self, story: Story, tree: Tree | None = None) -> None:
         """A story of the library comes to the front (`tree`: as it goes on from here, where that is more than the library has)."""
