@@ -85,7 +85,7 @@ class Look:
     id: int
     request: GenerationRequest
     count: int = 10
-    """How many of the likeliest tokens are told."""
+    """How many of the likeliest tokens are told, up to 256."""
     also: int | None = None
     """A token that is told too, however unlikely it is."""
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
 from engine.checkpoints.native import Checkpoint
-from engine.decode.compiled import CompiledStep
 from engine.errors import UsageError
 from engine.protocol import Scored
 from engine.reading import reading
 from engine.sampling import log_probability
 from engine.settings import GenerationRequest
 from engine.text_stream import CharacterStream
+
+if TYPE_CHECKING:
+    from engine.decode.compiled import CompiledStep
 
 ROWS = 64
 """Positions that meet the head at once: all of them would take a large vocabulary's memory."""

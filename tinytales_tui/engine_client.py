@@ -177,6 +177,9 @@ class EngineClient:
         return await self._ask(protocol.Score(number, request), number)  # type: ignore[return-value]
 
     async def _ask(self, command: protocol.Look | protocol.Score, number: int) -> protocol.Prospect | protocol.Scored:
+        loaded = self._loaded
+        if loaded is not None and loaded.done() and (error := loaded.exception()) is not None:
+            raise error  # told already: whoever only looks does not try again what failed
         await self.ready()
         while not self._idle.is_set():  # another story may have begun before we had our turn
             await self._idle.wait()

@@ -154,6 +154,10 @@ async def test_the_app_uses_it_and_goes_on_without_it(start: Callable, tiny_chec
         await engine.generate(GenerationRequest(opening="Mia", sampling=SamplingSettings(max_tokens=4, seed=1)))
         await until(protocol.Done)
         assert "relay" in Path(f"/proc/{engine.pid}/cmdline").read_text() if Path("/proc").is_dir() else True
+        opened = GenerationRequest(opening="Mia found", sampling=SamplingSettings(max_tokens=4, seed=1))
+        await engine.generate_together([opened, opened], [101, 102])
+        prospect, scored = await asyncio.gather(engine.look(opened, 3), engine.score(opened))
+        assert len(prospect.chances) == 3 and scored.tokens and {101, 102} <= {getattr(event, "id", 0) for event in seen}
         await asyncio.to_thread(command, "engine", "stop")
         await until(WorkerLost)
         seen.clear()

@@ -142,6 +142,9 @@ async def test_a_checkpoint_that_cannot_be_loaded_leaves_the_worker_running() ->
     with pytest.raises(EngineUnavailable, match="no checkpoint at missing"):
         await desk.client.ready()
     assert desk.client.pid is not None
+    with pytest.raises(EngineUnavailable, match="no checkpoint at missing"):
+        await desk.client.look(REQUEST)
+    assert len((await desk.until(protocol.Failed), *desk.of(protocol.Failed)[1:])) == 1  # which is not told again
     desk.client.load = protocol.Load(0, None)
     await desk.client.ready()
     await desk.client.close()
