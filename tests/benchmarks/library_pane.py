@@ -68,12 +68,11 @@ async def measure(what: str) -> dict[str, Any]:
         found["memory_before"] = psutil.Process().memory_info().rss / 1e6
         with Library.open(paths.library_file()) as library:
             total = library.count()
-            first, *_ = library.listing(most=1) or [None]
-            rare = first.topic.split()[1] if first else ""
+            rare = next((line.topic.split()[1] for line in library.listing(most=9) if line.topic.startswith("a ")), "")
             counts = {words: library.count(Wanted(words)) for words in ("t", *(rare[:end] for end in range(1, len(rare) + 1)))}
             last = library.lines(library.ids()[-1:])
         found["open"] = await press(app, "f6", f"{total:,} stories")
-        if first is None:
+        if not total:
             return found
         await pilot.pause(0.5)
         found["end"] = await press(app, "end", last[0].name[:12])

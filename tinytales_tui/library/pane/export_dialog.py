@@ -51,7 +51,7 @@ class ExportDialog(ModalScreen[Path | None]):
     AUTO_FOCUS = "#name"
     FIELD_HELP = ("In this field", [("enter", "Export"), ("tab", "Go to the next field"), ("esc", "Leave without exporting")])
     BINDINGS = [
-        Binding("escape", "dismiss(None)", "Cancel", id="export.close", tooltip="Close; nothing is exported"),
+        Binding("escape", "leave", "Cancel", id="export.close", tooltip="Close; nothing is exported"),
         Binding("enter", "export", "Export", show=False, id="export.export", tooltip="Write the file"),
     ]
 
@@ -112,6 +112,12 @@ class ExportDialog(ModalScreen[Path | None]):
         event.stop()
         if event.button.id == "do":
             self.action_export()
+        else:
+            self.action_leave()
+
+    def action_leave(self) -> None:
+        if self._writing:
+            self._say("It is being written; this closes by itself when it is there.")
         else:
             self.dismiss(None)
 

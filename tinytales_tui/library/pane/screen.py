@@ -182,14 +182,17 @@ class LibraryScreen(NotingKeys, UsingKeys, Screen[None]):
         except TinyTalesError:
             self.look()  # says why
 
-    async def on_story_list_missing(self, event: StoryList.Missing) -> None:
+    def on_story_list_missing(self, event: StoryList.Missing) -> None:
         async def read() -> None:
+            found = self.found
             try:
-                self.list.put(await asyncio.to_thread(self.shelf.lines, event.ids, self.asked.words))
+                lines = await asyncio.to_thread(self.shelf.lines, event.ids, self.asked.words)
             except TinyTalesError:
                 self.look()
                 return
-            self._draw()
+            if self.found is found:  # else they may tell of another search
+                self.list.put(lines)
+                self._draw()
 
         self.run_worker(read(), group="lines", exclusive=True)
 
