@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -35,6 +36,9 @@ from tinytales_tui.text import one_line
 from tinytales_tui.widgets.choice import Choice
 from tinytales_tui.widgets.confirm import LOW, leave_room
 
+if TYPE_CHECKING:
+    from tinytales_tui.app import TinyTalesApp
+
 ABOUT: dict[Kind, str] = {
     "endings": "The same story with different ends.",
     "presets": "The same story, drawn with safer or more daring words.",
@@ -48,11 +52,14 @@ START: dict[Kind, tuple[str, ...]] = {
     "checkpoints": (),
 }
 """What is picked at first."""
+FILTER_FROM = 8
+"""Models that are seen at a glance; with more of them there is a field that filters."""
 
 
 class CompareDialog(ModalScreen[Plan | None]):
     """Closes with the plan; with None if a person left it."""
 
+    app: TinyTalesApp
     VERTICAL_BREAKPOINTS = LOW
     HELP_TITLE = "Choosing what to compare"
     FIELD_HELP = ("In this field", [("enter", "Compare"), ("tab", "Go to the next field"), ("esc", "Leave")])
@@ -105,7 +112,7 @@ class CompareDialog(ModalScreen[Plan | None]):
         kind = self._kind
         self._say(obstacle(kind, self._question))
         self.query_one("#about", Static).update(ABOUT[kind])
-        self.query_one("#filter-row").display = kind == "checkpoints"
+        self.query_one("#filter-row").display = kind == "checkpoints" and len(self._offers or ()) > FILTER_FROM
         self.query_one("#temperatures").display = kind == "temperatures"
         self.query_one("#keys").visible = kind != "temperatures"
         self._list.display = kind != "temperatures"
@@ -135,11 +142,17 @@ class CompareDialog(ModalScreen[Plan | None]):
         found = await in_background(offers)
         self._offers = found
         at_first = [str(place) for model in self._before for place, offer in enumerate(found) if offer.model == model]
-        held = [str(place) for place, offer in enumerate(found) if offer.model.is_held(self._question.checkpoint)]
+        held = [str(place) for place, offer in enumerate(found) if self._is_held(offer)]
         self._picked["checkpoints"] = tuple(at_first or held[:1])
         if self._kind == "checkpoints":
+            self.query_one("#filter-row").display = len(found) > FILTER_FROM
             self._say("" if len(found) > 1 else "There is only one model here: train one (F3), or download another (F4).")
             self._show_offers(self._picked["checkpoints"])
+
+    def _is_held(self, offer: Offer) -> bool:
+        if self._question.checkpoint is None:  # it is still being loaded
+            return offer.model.source == self.app.engine.load.source
+        return offer.model.is_held(self._question.checkpoint)
 
     def _show_offers(self, picked: tuple[str, ...] | None = None) -> None:
         words = self.query_one("#filter", Input).value.lower().split()
@@ -206,11 +219,13 @@ class CompareDialog(ModalScreen[Plan | None]):
         else:
             self.dismiss(None)
 
-    def on_key(self, event: object) -> None:
-        # Enter on the choice of what to compare is as good as on the button.
-        if getattr(event, "key", "") == "enter" and isinstance(self.focused, Choice):
-            event.stop()  # type: ignore[attr-defined]
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "enter" and isinstance(self.focused, Choice):  # as good as on the button
+            event.stop()
             self.action_begin()
+        elif event.key == "down" and self.focused is self.query_one("#filter"):
+            event.stop()
+            self._list.focus()
 
     def action_begin(self) -> None:
         try:

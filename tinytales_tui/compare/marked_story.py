@@ -34,7 +34,7 @@ class MarkedStory(StoryView, can_focus=False, inherit_bindings=False):
     MarkedStory {
         & .story-view--same { color: $text-muted; }
         & .story-view--alone { color: $text-accent; text-style: bold; }
-        &:nocolor .story-view--same { text-style: dim; }
+        &:nocolor .story-view--same { text-style: italic; }
         &:nocolor .story-view--alone { text-style: bold underline; }
     }
     """

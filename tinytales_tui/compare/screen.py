@@ -53,12 +53,13 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         (
             "Marks",
             [
-                ("dim", "As in the first column"),
+                ("dim", "As in the first column (without colours: italic)"),
                 ("plain", "Otherwise than in the first column"),
-                ("bold", "Words that stand in no other column, once all have ended"),
+                ("bold", "Words that stand in no other column, once all have ended (without colours: underlined too)"),
             ],
         )
     ]
+    MOST_COLUMNS = MOST
     AUTO_FOCUS = ""
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]
     BINDINGS = [
@@ -108,7 +109,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         yield Static("", id="compare-note", markup=False)
         yield Names(id="names")
         with Horizontal(id="columns"):
-            for place in range(MOST):
+            for place in range(self.MOST_COLUMNS):
                 yield ColumnView(place)
         yield Lines(1, id="compare-status")
         yield Footer(show_command_palette=False)
@@ -117,6 +118,10 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         self.views = list(self.query(ColumnView))
         self.app.engine_events.subscribe(self, self._on_engine)
         self._arrange()
+        self._start()
+
+    def _start(self) -> None:
+        """The first columns."""
         self.action_choose()
 
     async def on_unmount(self) -> None:
