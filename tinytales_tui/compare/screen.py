@@ -206,14 +206,14 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         A picture with all of them in it takes four times as long, and a key that comes meanwhile waits for the whole of it.
         """
         busy, self._drawing = self.running.busy, None
-        for place in sorted(self._due, key=lambda place: (place - self._drawn - 1) % MOST)[: 1 if busy else None]:
+        for place in sorted(self._due, key=lambda place: (place - self._drawn - 1) % self.MOST_COLUMNS)[: 1 if busy else None]:
             self._due.discard(place)
             self._drawn = place
             self.views[place].show(self.columns[place], place == self.chosen)
             if self.marked and busy:
                 self._mark_live(place)
         if self._due:
-            self._drawing = self.set_timer(self.app.engine.interval / MOST, self._draw_next)
+            self._drawing = self.set_timer(self.app.engine.interval / len(self.columns), self._draw_next)
 
     def _new_round(self) -> None:
         """Other columns have taken the place of the ones before."""
