@@ -85,6 +85,7 @@ def tell_of_the_app(home: Path, without: Path) -> None:
     put("start to the first picture, with the library", begun[home])
     put("F6 to the list, no story in it (the pane is made)", [one["open"] for one in empty])
     put("F6 to the list, with the library", [one["open"] for one in full])
+    put("F2, and F6 to the list again", [one["again"] for one in full])
     put("End to the last story, in the list", [one["end"] for one in full])
     put("a letter that every story has, to the result", [one["every_story"] for one in full])
     put("a letter of a rare word, to the result", [letter for one in full for letter in one["letters"]])

@@ -75,6 +75,10 @@ async def measure(what: str) -> dict[str, Any]:
         if not total:
             return found
         await pilot.pause(0.5)
+        await press(app, "f2", "About")
+        await pilot.pause(0.5)
+        found["again"] = await press(app, "f6", f"{total:,} stories")
+        await pilot.pause(0.5)
         found["end"] = await press(app, "end", last[0].name[:12])
         await pilot.pause(0.5)
         await pilot.press("slash")
