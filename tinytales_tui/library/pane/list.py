@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from textual.binding import Binding
 from textual.message import Message
+from textual.strip import Strip
 
 from tinytales_tui.checkpoints.table import FRONT, GAP, Table
 from tinytales_tui.library.finding import Order
@@ -103,7 +104,7 @@ class StoryList(Table[str]):
         while len(self._lines) > _KEPT:
             del self._lines[next(iter(self._lines))]
 
-    def render_line(self, y: int):  # type: ignore[no-untyped-def]
+    def render_line(self, y: int) -> Strip:
         at = y + round(self.scroll_offset.y) - 1
         if y and 0 <= at < len(self.rows) and self.rows[at] not in self._lines:
             if not self._missing:
