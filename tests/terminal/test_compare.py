@@ -42,7 +42,7 @@ def done(screen: CompareScreen) -> bool:
 
 
 async def test_endings_stream_together_are_marked_measured_and_one_is_kept(comparing, until) -> None:
-    async with comparing("--tokens", "80", "--rate", "60") as (pilot, screen, text, kept):
+    async with comparing("--tokens", "160", "--rate", "50") as (pilot, screen, text, kept):
         await pilot.press("tab", "down", "down", "space", "enter")
         growing: list[str] = []
 
@@ -59,7 +59,7 @@ async def test_endings_stream_together_are_marked_measured_and_one_is_kept(compa
         assert first.generation.seed == second.generation.seed == 7 and first.text != second.text
         assert third.given == "a lost dog" and screen.views[2].story.text.startswith("a lost dog")
         assert {mark.kind for mark in screen.views[1].story.marks} <= {"same", "alone"} and screen.views[1].story.marks
-        assert text().count("80 tokens") == 3 and text().count("tokens/s") == 3 and "as asked" in text()
+        assert text().count("160 tokens") == 3 and text().count("tokens/s") == 3 and "as asked" in text()
         await pilot.press("d")
         assert not screen.views[1].story.marks and "marks off" in text()
         await pilot.press("d", "right", "right", "right", "left")
@@ -88,7 +88,7 @@ async def test_stories_that_are_the_same_at_first_are_dim_until_they_part(compar
 
 
 async def test_stopping_again_another_seed_and_something_else(comparing, until) -> None:
-    async with comparing("--tokens", "400", "--rate", "50", size=(80, 24)) as (pilot, screen, text, kept):
+    async with comparing("--tokens", "400", "--rate", "30", size=(80, 24)) as (pilot, screen, text, kept):
         await pilot.press("enter")
         await until(pilot, lambda: screen.columns and all(column.text for column in screen.columns))
         await pilot.press("escape")
@@ -105,6 +105,8 @@ async def test_stopping_again_another_seed_and_something_else(comparing, until) 
         await until(pilot, lambda: isinstance(pilot.app.screen, CompareDialog))
         await pilot.press("right", "tab", "end", "space", "enter")
         await until(pilot, lambda: len(screen.columns) == 4 and all(column.text for column in screen.columns))
+        await pilot.press("escape")
+        await until(pilot, lambda: done(screen))
         assert [view.display for view in screen.views] == [True, True, False, False] and "[1 conservative]" in text()
         await pilot.press("shift+tab")
         assert screen.chosen == 3 and [view.display for view in screen.views] == [False, False, True, True]
@@ -114,8 +116,6 @@ async def test_stopping_again_another_seed_and_something_else(comparing, until) 
         assert not screen.query_one("#column-4 #facts").display
         await pilot.press("f")
         assert screen.query_one("#column-4 #facts").display
-        await pilot.press("escape")
-        await until(pilot, lambda: done(screen))
         await pilot.press("escape")
         await until(pilot, lambda: kept == [None])
 
@@ -169,7 +169,7 @@ async def test_a_model_that_cannot_be_opened_says_so_in_its_column(comparing, un
 
 
 async def test_an_engine_that_dies_leaves_the_texts(comparing, until) -> None:
-    async with comparing("--tokens", "90", "--rate", "200", "--die-after", "20") as (pilot, screen, _text, kept):
+    async with comparing("--tokens", "90", "--rate", "50", "--die-after", "20") as (pilot, screen, _text, kept):
         await pilot.press("enter")
         await until(pilot, lambda: done(screen))
         assert all(column.text and column.message for column in screen.columns) and "stopped" in toasts(pilot)

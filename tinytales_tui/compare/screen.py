@@ -21,6 +21,7 @@ from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from tinytales_tui.compare.asking import CompareDialog
+from tinytales_tui.compare.collector import Collector
 from tinytales_tui.compare.column_view import ColumnView
 from tinytales_tui.compare.columns import MOST, Column, Plan, asked_words, columns_of
 from tinytales_tui.compare.differences import Mark, live_marks, word_marks
@@ -89,6 +90,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         self._measured: list[Measured | None] = []
         self._word_marks: list[tuple[Mark, ...]] | None = None
         """How the whole stories differ; empty while that is found out."""
+        self._collector = Collector()
         self._due: set[int] = set()
         """Columns that have grown and are not drawn yet."""
         self._drawn = -1
@@ -125,6 +127,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         self.action_choose()
 
     async def on_unmount(self) -> None:
+        self._collector.let_go()
         await self.running.close()
 
     def _on_engine(self, batch: list[ClientEvent]) -> None:
@@ -188,6 +191,10 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         if self._round != self.running.round:
             self._new_round()
         busy = self.running.busy
+        if busy:
+            self._collector.hold()
+        else:
+            self._collector.let_go()
         self._due |= places
         if not busy or self._drawing is None:
             self._draw_next()
@@ -213,7 +220,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
             if self.marked and busy:
                 self._mark_live(place)
         if self._due:
-            self._drawing = self.set_timer(self.app.engine.interval / len(self.columns), self._draw_next)
+            self._drawing = self.set_timer(self.app.engine.interval / 2, self._draw_next)
 
     def _new_round(self) -> None:
         """Other columns have taken the place of the ones before."""
