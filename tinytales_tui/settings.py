@@ -49,6 +49,8 @@ class UiSettings:
     """Whether the panel with the sliders is open where the screen is wide enough for it."""
     save_format: str = "md"
     """`md`, `txt` or `json`."""
+    candidates: int = 3
+    """How many stories are written at once where one of several is to be picked: 2 to 8."""
     keep_stories: bool = True
     """Whether every story is put into the library."""
     reading_dark: bool | None = None
@@ -85,6 +87,8 @@ class UiSettings:
                 raise UsageError(f"{name} cannot be {getattr(self, name)!r}.")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise UsageError(f"seed cannot be {self.seed!r}.")
+        if type(self.candidates) is not int or not 2 <= self.candidates <= 8:
+            raise UsageError(f"candidates must be a whole number from 2 to 8, not {self.candidates!r}.")
         kinds = self.alert_kinds
         if not isinstance(kinds, list | tuple) or not all(kind in ALERT_KINDS for kind in kinds):
             raise UsageError(f"alert_kinds must be some of {', '.join(ALERT_KINDS)}, not {kinds!r}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from engine.protocol import Chance
 from tinytales_tui.app import TinyTalesApp
 from tinytales_tui.library.recipe import Recipe
 from tinytales_tui.library.runs import Run
@@ -32,7 +33,7 @@ def test_the_walk_knows_what_was_read_as_drawn() -> None:
     scored = with_scores(steps, [(1, 3, -0.5), (2, 4, -1.0), (7, 2, -2.0), (8, 5, -9.0), (6, 4, -1.0)])
     assert [(step.text, step.token, step.logprob) for step in scored][2:4] == [(" m", 7, -2.0), ("y", 8, -9.0)]
     assert tail_of(scored, 5) == (5,)  # cutting up what was typed changes nothing for what comes after
-    fork = fork_at(steps, 4, 9, " sat", -2.0, False)
+    fork = fork_at(steps[4], Chance(9, " sat", -2.0, 0.1), tail_of(steps, 4))
     assert (fork.node, fork.place, fork.tail, fork.run.text) == (3, 4, (5, 9), " sat")
     grown = tree.until(3, fork.place, fork.run, now=4.0)
     assert grown.text(grown.current) == "One day my dog sat"
@@ -98,6 +99,9 @@ async def test_the_real_engine_goes_on_with_the_drawn_tokens_and_replays_it(tiny
     app = TinyTalesApp(AppOptions(checkpoint=str(tiny_checkpoint), device="cpu", warm=False))
     async with app.run_test(size=(100, 30)) as pilot, asyncio.timeout(120):
         write, desk = app.screen, app.screen.desk
+        write.query_one("#seed").focus()
+        await pilot.press("7", "enter")
+        write.query_one("#topic").focus()
         await pilot.press(*"a dog", "enter")
         while not (desk.record and desk.record.story and desk.writing is None):
             await pilot.pause(0.05)

@@ -18,7 +18,7 @@ from tinytales_tui.compare.question import Question
 from tinytales_tui.compare.screen import CompareScreen
 from tinytales_tui.engine_client import ClientEvent, WorkerLost
 from tinytales_tui.generation import Generation
-from tinytales_tui.write.desk import Desk
+from tinytales_tui.write.desk import Desk, Writing
 
 FEWEST, MOST = 2, 8
 
@@ -39,11 +39,8 @@ class OnTheDesk:
     def busy(self) -> bool:
         return any(not column.ended for column in self.columns)
 
-    def follow(self) -> None:
-        """From now on what is being written on the desk."""
-        writing = self._desk.writing
-        if writing is None:
-            return
+    def follow(self, writing: Writing) -> None:
+        """From now on the stories of this request."""
         self.round += 1
         self._story, self.nodes = writing.story, writing.nodes
         blank = Column("", self._question.asked, self._question.sampling, checkpoint=self.held, state="loading")
@@ -102,33 +99,38 @@ class CandidatesScreen(CompareScreen, inherit_bindings=False):
         question: Question,
         desk: Desk,
         *,
-        more: Callable[[], None],
+        writing: Writing,
+        more: Callable[[], Writing | None],
         stop: Callable[[], object],
         take: Callable[[int], None],
     ) -> None:
-        """`more` lets as many others be written, `stop` ends those under way, `take` brings a node to the front."""
+        """`writing`: the request to follow; `more` asks for as many others, `stop` ends those under way, `take` brings a node up."""
         super().__init__(question)
+        self._request = writing
         self._more, self._stop, self._take = more, stop, take
         self.running = OnTheDesk(desk, question, self._on_change)  # type: ignore[assignment]
         self.plan = Plan("presets", ())
 
     def _start(self) -> None:
-        self.running.follow()  # type: ignore[attr-defined]
-        self._show_lines()
+        self.call_later(self.running.follow, self._request)  # type: ignore[attr-defined]
 
     def _on_engine(self, batch: list[ClientEvent]) -> None:
-        # The desk has heard of them before: it listens for longer.
         for event in batch:
             if isinstance(event, WorkerLost | protocol.Failed):
                 self.app.say(event.message, "warning")
-        self.running.look()  # type: ignore[attr-defined]
+
+    def look(self) -> None:
+        """The desk has heard of something: see how far the candidates have come."""
+        if self.is_mounted:
+            self.running.look()  # type: ignore[attr-defined]
 
     # Keys
 
     def action_again(self) -> None:
-        self._more()
-        self.chosen = 0
-        self.running.follow()  # type: ignore[attr-defined]
+        writing = self._more()
+        if writing is not None:
+            self.chosen = 0
+            self.running.follow(writing)  # type: ignore[attr-defined]
 
     def action_count(self, by: int) -> None:
         count = min(max(self.app.ui.candidates + by, FEWEST), MOST)

@@ -61,9 +61,9 @@ class HelpScreen(ModalScreen[None]):
 def sections_for(screen: Screen, pane: str) -> list[Section]:
     """The keys that count where the focus is, then the pane's, then those that work everywhere.
 
-    A widget may have `KEYS_HELP` (a title, and keys that are no bindings; with `KEYS_HELP_IS_ALL` they say what its bindings do too); a
-    screen `FIELD_HELP` (the same for its text fields), `HELP_TITLE`, `HELP_NOTES` (sections that are no keys), and `HELP_GROUPS` (a title
-    by the first part of its bindings' ids).
+    A widget may have `KEYS_HELP` (a title, and keys that are no bindings; `KEYS_HELP_IS_ALL`: its bindings are among them); a screen
+    `FIELD_HELP` (the same for its text fields), `HELP_TITLE`, `HELP_NOTES` (sections that are no keys), `HELP_GROUPS` (a title by the
+    first part of its bindings' ids).
     """
     here: list[tuple[str, str]] = []
     on_pane: list[tuple[str, str]] = []

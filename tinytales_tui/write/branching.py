@@ -21,7 +21,8 @@ BRANCHING_BINDINGS = [
     Binding("alt+right", "longer", "A step on", show=False, id="write.child", tooltip="To the newest branch that goes on from here"),
     Binding("f7", "tree", "Tree", id="write.tree", tooltip="All branches of the story: look, rate, delete, go there"),
 ]  # fmt: skip
-NEEDS_A_STORY = ("beside", "shorter", "longer", "tree")
+NEEDS_A_STORY = ("beside", "shorter")
+NEEDS_A_TREE = ("longer", "tree")
 
 
 class Branching:
@@ -65,7 +66,7 @@ class Branching:
 
     def action_shorter(self: WriteScreen) -> None:
         node = self.desk.node
-        if node is not None and node.parent is not None and self.desk.go(node.parent):
+        if node is not None and self.desk.go(node.parent):  # from the first words to the page before them
             self._show_current()
 
     def action_longer(self: WriteScreen) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
@@ -11,12 +12,16 @@ from tinytales_tui.compare.question import Kept, Question
 from tinytales_tui.library.records import record_of
 from tinytales_tui.library.story import name_of, topic_of
 from tinytales_tui.write.asking import Asked
+from tinytales_tui.write.restore_bar import RestoreBar
 from tinytales_tui.write.status import REASONS
 
 if TYPE_CHECKING:
+    from tinytales_tui.write.desk import Writing
     from tinytales_tui.write.screen import WriteScreen
 
 ELSEWHERE_BINDINGS = [
+    Binding("ctrl+n", "candidates", "Several", id="write.candidates",
+            tooltip="Several at once, to pick one: from the fields new ones, from the page ways to go on from the cursor"),
     Binding("ctrl+o", "compare", "Compare", id="write.compare",
             tooltip="Side by side: the same words with other endings, presets, temperatures or models"),
     Binding("f12", "read", "Read", show=False, id="write.read", tooltip="Read the story page by page, without anything around it"),
@@ -25,6 +30,9 @@ ELSEWHERE_BINDINGS = [
 
 class Elsewhere:
     """Screens that are opened from here and answer something."""
+
+    _watching: Callable[[], None] | None = None
+    """Who wants to know when the desk has heard of something."""
 
     def _place_for_another(self: WriteScreen) -> tuple[Asked, int | None, bool]:
         """What another version is asked for with, the node that it would go on from, and whether it begins a story.
@@ -37,6 +45,57 @@ class Elsewhere:
         asked = self.composer.asked()
         if self.desk.record is not None:  # all of it was typed
             return self._at(self.desk.text, self._asked_here), self.desk.tree.current, False
+        return asked, None, True
+
+    async def action_candidates(self: WriteScreen) -> None:
+        from tinytales_tui.compare.candidates import CandidatesScreen
+
+        try:
+            asked, below, new = self._place_for_candidates()
+        except UsageError as error:
+            self.app.say(str(error), "warning")
+            return
+        if asked.for_style(self._style).empty:
+            self.app.say("Type first what the stories are about.", "warning")
+            self.composer.focus_first()
+            return
+
+        def ask(below: int | None, new: bool) -> Writing | None:
+            self._ask(asked, below=below, new=new, count=self.app.ui.candidates)
+            return self.desk.writing
+
+        def take(node: int) -> None:
+            self.desk.go(node)
+
+        def back(_: object) -> None:
+            self._watching = None
+            self._show_current()
+            self.page.focus()
+
+        self.query_one(RestoreBar).offer([])
+        writing = ask(below, new)
+        if writing is None:
+            return  # it was said why
+        parent = self.desk.tree.node(writing.nodes[0]).parent
+        question = Question(asked, self._sampling(), self.panel.seed, self.checkpoint)
+        screen = CandidatesScreen(
+            question, self.desk, writing=writing, more=lambda: ask(parent, False), stop=self.action_stop, take=take
+        )
+        self._watching = screen.look
+        self.app.push_screen(screen, back)
+
+    def _place_for_candidates(self: WriteScreen) -> tuple[Asked, int | None, bool]:
+        """As `_place_for_another`, but on the page it is where the story goes on: at the cursor, or at its end."""
+        if self.focused is self.page and self.desk.record is not None:
+            if not self.page.at_end:
+                self.desk.cut_to(self.page.cursor)
+            self.desk.let_go()
+            return self._at(self.desk.text, self._asked_here), self.desk.tree.current, False
+        asked = self.composer.asked()
+        if self.desk.last_generated is not None:
+            before, below, _ = self._place_for_another()
+            if before.for_style(self._style) == asked.for_style(self._style):
+                return before, below, False
         return asked, None, True
 
     async def action_compare(self: WriteScreen) -> None:

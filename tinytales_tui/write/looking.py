@@ -4,6 +4,7 @@ screen, in a file of its own.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ class Looking:
 
     def _consider_next(self: WriteScreen) -> None:
         """Something may have changed that the next word depends on; it is asked about when that has come to rest."""
-        if not self.is_mounted or not self.panel.shows_next or not self._loaded:
+        if self.desk.writing is not None or not self._loaded or not self.is_mounted or not self.panel.shows_next:
             return
         self._looking += 1
         number = self._looking
@@ -119,15 +120,16 @@ class Looking:
         screen = TokenScreen(heading(record), steps, self._what_else, self._score_all, at)
         self.app.push_screen(screen, self._forked)
 
-    async def _what_else(self: WriteScreen, steps: Sequence[Step], at: int) -> Prospect:
+    async def _what_else(self: WriteScreen, steps: Sequence[Step], at: int) -> tuple[Prospect, tuple[int, ...]]:
         step = steps[at]
         text = "".join(one.text for one in steps[:at])
         tree = self.desk.tree
         request = self._told(recipe_at(tree, step.node), text)
         tail = tail_of(steps, at)
         if tail:
-            request = dataclasses.replace(request, tail=tail)
-        return await self.app.engine.look(request, ALTERNATIVES, step.token)
+            with contextlib.suppress(TinyTalesError):  # what was put together of several branches may not be read as it was drawn
+                return await self.app.engine.look(dataclasses.replace(request, tail=tail), ALTERNATIVES, step.token), tail
+        return await self.app.engine.look(request, ALTERNATIVES, step.token), ()
 
     def _told(self: WriteScreen, recipe: Recipe | None, text: str) -> GenerationRequest:
         """The question for what comes after a text, asked as a recipe tells it (UsageError where nothing stands before it)."""

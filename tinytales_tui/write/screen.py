@@ -26,7 +26,7 @@ from tinytales_tui.text import one_line
 from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.widgets.top_bar import TopBar
 from tinytales_tui.write.asking import Asked, going_on
-from tinytales_tui.write.branching import BRANCHING_BINDINGS, NEEDS_A_STORY, Branching
+from tinytales_tui.write.branching import BRANCHING_BINDINGS, NEEDS_A_STORY, NEEDS_A_TREE, Branching
 from tinytales_tui.write.composer import Composer
 from tinytales_tui.write.desk import Desk, heading
 from tinytales_tui.write.elsewhere import ELSEWHERE_BINDINGS, Elsewhere
@@ -149,6 +149,8 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
     def action_retry(self) -> None:
         """A branch beside the newest generation; where everything was typed, one below what was typed."""
         node = self.desk.last_generated
+        if node is None and self.desk.record is None:  # the page before the first words of a story
+            node = next((node for node in self.desk.tree.children(None) if node.recipe is not None), None)
         if node is None:
             self.action_go_on()
             return
@@ -248,6 +250,8 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
             self._on_event(event)
         if batch:
             self._refresh()
+        if self._watching is not None:
+            self._watching()
 
     def _on_event(self, event: ClientEvent) -> None:
         desk = self.desk
@@ -345,8 +349,10 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
             return self.query_one(RestoreBar).display == (action == "restore")
         if action == "go_on":
             return self.desk.record is not None and not writing
-        if action in ("retry", "save", "copy", "tokens", "read", *NEEDS_A_STORY):
+        if action in ("save", "copy", "tokens", "read", *NEEDS_A_STORY):
             return self.desk.record is not None
+        if action in ("retry", *NEEDS_A_TREE):
+            return bool(self.desk.tree.nodes)
         return True
 
     def on_story_view_follow_changed(self, event: StoryView.FollowChanged) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 REST_S = 0.08
 """How long the cursor rests before the engine is asked."""
 ALTERNATIVES = 10
-Ask = Callable[[Sequence[Step], int], Awaitable[Prospect]]
-"""What might have come at a step (TinyTalesError)."""
+Ask = Callable[[Sequence[Step], int], Awaitable[tuple[Prospect, tuple[int, ...]]]]
+"""What might have come at a step, and the tokens before it that were read as they were drawn (TinyTalesError)."""
 Score = Callable[[], Awaitable[Sequence[tuple[int, int, float]]]]
 """How likely the whole text is to the model, token by token (TinyTalesError)."""
 
@@ -72,7 +72,7 @@ class TokenScreen(Screen[Fork | None]):
         self._anchor: int | None = None
         self._colours = True
         self._question = 0
-        self._asked: tuple[int, Prospect] | None = None
+        self._asked: tuple[int, Prospect, tuple[int, ...]] | None = None
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="tokens-body"):
@@ -155,7 +155,7 @@ class TokenScreen(Screen[Fork | None]):
         at = self._at
         note = self.query_one("#token-note", Static)
         try:
-            prospect = await self._ask(self._steps, at)
+            prospect, tail = await self._ask(self._steps, at)
         except TinyTalesError as error:
             if question == self._question:
                 self._asked = None
@@ -164,7 +164,7 @@ class TokenScreen(Screen[Fork | None]):
             return
         if question != self._question:
             return
-        self._asked = at, prospect
+        self._asked = at, prospect, tail
         self._bars.cursor = 0
         self._bars.show(prospect, drawn=self._steps[at].token)
         note.update(
@@ -217,6 +217,11 @@ class TokenScreen(Screen[Fork | None]):
         if self._steps:
             self._go(self._step_at(event.place), False)
 
+    @property
+    def _within_a_letter(self) -> bool:
+        before = self._steps[self._at - 1] if self._at else None
+        return before is not None and not before.visible and before.chain == self._steps[self._at].chain
+
     async def action_fork(self, which: int | None = None) -> None:
         if self._asked is None or self._asked[0] != self._at:
             await asyncio.sleep(2 * REST_S)  # whoever is quick with the keys has not seen the alternatives yet
@@ -230,7 +235,9 @@ class TokenScreen(Screen[Fork | None]):
         chance = chances[which]
         if chance.token == self._steps[self._at].token:
             self.app.say("That one stands here already; choose another with Tab or a digit.")
+        elif self._within_a_letter:
+            self.app.say("The token before this one is half a letter, so no other way can be taken here.", "warning")
         elif not chance.whole and not chance.ends:
             self.app.say("That token is only a part of a letter, so no story can go on from it.", "warning")
         else:
-            self.dismiss(fork_at(self._steps, self._at, chance.token, chance.text, chance.logprob, chance.ends))
+            self.dismiss(fork_at(self._steps[self._at], chance, self._asked[2]))

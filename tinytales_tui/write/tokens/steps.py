@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from engine.protocol import Chance
 from tinytales_tui.library.recipe import Recipe
 from tinytales_tui.library.runs import Author, Run
 from tinytales_tui.library.tokens import Tokens
@@ -123,10 +124,9 @@ def with_scores(steps: Sequence[Step], scored: Sequence[tuple[int, int, float]])
     return found
 
 
-def fork_at(steps: Sequence[Step], at: int, token: int, text: str, logprob: float, ends: bool) -> Fork:
-    """The story with another token in place of the one at a step."""
-    step = steps[at]
-    if ends:
+def fork_at(step: Step, chance: Chance, tail: tuple[int, ...]) -> Fork:
+    """The story with another token in place of the one at a step; `tail`: those before it that were read as they were drawn."""
+    if chance.ends:
         return Fork(step.node, step.place, None, ())
-    run = Run("model", text, Tokens.of([(token, len(text), logprob)]))
-    return Fork(step.node, step.place, run, (*tail_of(steps, at), token))
+    run = Run("model", chance.text, Tokens.of([(chance.token, len(chance.text), chance.logprob)]))
+    return Fork(step.node, step.place, run, (*tail, chance.token))
