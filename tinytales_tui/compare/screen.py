@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import random
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from rich.text import Text
@@ -39,6 +40,8 @@ from tinytales_tui.write.panel import LARGEST_ROLL
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
 
+KEY_FIRST_S = 0.04
+"""Seconds after a key in which no column is drawn."""
 FACTS_EVERY_S = 0.5
 """How often the figures of a growing story change: faster than this nobody reads them."""
 
@@ -97,7 +100,8 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         """The one that was drawn last."""
         self._drawing: Timer | None = None
         self._round = 0
-        self._facts_at = 0.0
+        self._facts_at: dict[int, float] = {}
+        self._key_at = 0.0
         self._stopping = False
         self._note_shown = ""
 
@@ -202,23 +206,32 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
             if self.columns[place].ended and self._measured[place] is None:
                 self._measured[place] = Measured()  # once
                 self.run_worker(self._measure(place), group="measuring")
-        if time.monotonic() - self._facts_at >= FACTS_EVERY_S or not busy:
+        if not busy:
             self._show_facts()
         self._show_lines()
         self._stopping = self._stopping and busy
 
+    def on_key(self) -> None:
+        self._key_at = time.monotonic()
+
     def _draw_next(self) -> None:
         """Draw one of the columns that have grown, and the next one a moment later; all at once where nothing grows any more.
 
-        A picture with all of them in it takes four times as long, and a key that comes meanwhile waits for the whole of it.
+        A picture with all of them in it takes four times as long, and a key that comes meanwhile waits for the whole of it. What a key
+        changes is drawn by itself, before the columns go on.
         """
         busy, self._drawing = self.running.busy, None
+        if busy and time.monotonic() - self._key_at < KEY_FIRST_S:
+            self._drawing = self.set_timer(KEY_FIRST_S, self._draw_next)
+            return
         for place in sorted(self._due, key=lambda place: (place - self._drawn - 1) % self.MOST_COLUMNS)[: 1 if busy else None]:
             self._due.discard(place)
             self._drawn = place
             self.views[place].show(self.columns[place], place == self.chosen)
             if self.marked and busy:
                 self._mark_live(place)
+            if busy and time.monotonic() - self._facts_at.get(place, 0.0) >= FACTS_EVERY_S:
+                self._show_facts([place])
         if self._due:
             self._drawing = self.set_timer(self.app.engine.interval / 2, self._draw_next)
 
@@ -250,11 +263,11 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
                 self._word_marks = found
                 self._show_marks()
 
-    def _show_facts(self) -> None:
-        self._facts_at = time.monotonic()
+    def _show_facts(self, places: Sequence[int] | None = None) -> None:
         with_step = different_steps(self.columns)
-        for place, column in enumerate(self.columns):
-            self.views[place].show_facts(table(column, self._measured[place], with_step=with_step))
+        for place in range(len(self.columns)) if places is None else places:
+            self._facts_at[place] = time.monotonic()
+            self.views[place].show_facts(table(self.columns[place], self._measured[place], with_step=with_step))
 
     # Marks
 

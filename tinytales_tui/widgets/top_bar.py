@@ -49,8 +49,10 @@ class TopBar(Widget):
             parts.append(Segment(f" {shown} ", style))
         used = sum(len(part.text) for part in parts)
         # Where the footer has no room for it, the way to all the keys stands here.
-        words = self._model if self.size.width >= self._help_from else " · ".join(filter(None, (self._model, "F1 help")))
-        hint = one_line(words, max(self.size.width - used - 1, 0)) + " "
+        room = max(self.size.width - used - 1, 0)
+        way = "" if self.size.width >= self._help_from else "F1 help"
+        model = one_line(self._model, room - len(way) - 3) if way and room > len(way) + 8 else "" if way else self._model
+        hint = one_line(" · ".join(filter(None, (model, way))), room) + " "
         parts.append(Segment(" " * max(self.size.width - used - len(hint), 0), base))
         parts.append(Segment(hint, self.get_component_rich_style("top-bar--other")))
         return Strip(parts).crop_extend(0, self.size.width, base)

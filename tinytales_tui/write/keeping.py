@@ -81,6 +81,8 @@ class Keeping:
         self.keeper.supersede(kept)
         self._show_current()
         self.composer.fill(Asked.from_form(kept.form, self.app.ui.ending))
+        if kept.record.seed is not None:
+            self.panel.show_seed(kept.record.seed)
         self._keep()
         self.page.focus()
 

@@ -61,6 +61,7 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
         [("enter", "Write the story"), ("tab", "Go to the next field"), ("esc", "Go to the page"), ("ctrl+u", "Clear it")],
     )
     AUTO_FOCUS = "#topic"
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]
     BINDINGS = [
         Binding(
             "ctrl+j,ctrl+enter,enter", "write", "Write", id="write.write", tooltip="Write the story (Enter in a field does too)"
