@@ -23,7 +23,7 @@ ELSEWHERE_BINDINGS = [
     Binding("ctrl+n", "candidates", "Several", id="write.candidates",
             tooltip="Several at once, to pick one: from the fields new ones, from the page ways to go on from the cursor"),
     Binding("ctrl+o", "compare", "Compare", id="write.compare",
-            tooltip="Side by side: the same words with other endings, presets, temperatures or models"),
+            tooltip="Side by side, from the same words: other endings, presets, temperatures or models"),
     Binding("f12", "read", "Read", show=False, id="write.read", tooltip="Read the story page by page, without anything around it"),
 ]  # fmt: skip
 
@@ -34,24 +34,11 @@ class Elsewhere:
     _watching: Callable[[], None] | None = None
     """Who wants to know when the desk has heard of something."""
 
-    def _place_for_another(self: WriteScreen) -> tuple[Asked, int | None, bool]:
-        """What another version is asked for with, the node that it would go on from, and whether it begins a story.
-
-        UsageError where nothing is asked yet.
-        """
-        node = self.desk.last_generated
-        if node is not None:
-            return Asked.of(record_of(self.desk.tree, node.number)), node.parent, False
-        asked = self.composer.asked()
-        if self.desk.record is not None:  # all of it was typed
-            return self._at(self.desk.text, self._asked_here), self.desk.tree.current, False
-        return asked, None, True
-
     async def action_candidates(self: WriteScreen) -> None:
         from tinytales_tui.compare.candidates import CandidatesScreen
 
         try:
-            asked, below, new = self._place_for_candidates()
+            asked, below, new = self._place_for_several()
         except UsageError as error:
             self.app.say(str(error), "warning")
             return
@@ -84,25 +71,31 @@ class Elsewhere:
         self._watching = screen.look
         self.app.push_screen(screen, back)
 
-    def _place_for_candidates(self: WriteScreen) -> tuple[Asked, int | None, bool]:
-        """As `_place_for_another`, but on the page it is where the story goes on: at the cursor, or at its end."""
+    def _place_for_several(self: WriteScreen) -> tuple[Asked, int | None, bool]:
+        """What several are asked for with, the node that they go on from, and whether they begin a story.
+
+        On the page they are ways to go on from the cursor, in the fields whole stories: beside the one in front, where that was asked
+        for with the same words. UsageError for what cannot be asked.
+        """
+        tree = self.desk.tree
         if self.focused is self.page and self.desk.record is not None:
             if not self.page.at_end:
                 self.desk.cut_to(self.page.cursor)
             self.desk.let_go()
             return self._at(self.desk.text, self._asked_here), self.desk.tree.current, False
         asked = self.composer.asked()
-        if self.desk.last_generated is not None:
-            before, below, _ = self._place_for_another()
+        first = next((node for node in tree.path(tree.current) if node.recipe is not None), None)
+        if first is not None:
+            before = Asked.of(record_of(tree, first.number))
             if before.for_style(self._style) == asked.for_style(self._style):
-                return before, below, False
+                return before, first.parent, False
         return asked, None, True
 
     async def action_compare(self: WriteScreen) -> None:
         from tinytales_tui.compare.screen import CompareScreen
 
         try:
-            asked, below, new = self._place_for_another()
+            asked, below, new = self._place_for_several()
         except UsageError as error:
             self.app.say(str(error), "warning")
             return
@@ -111,10 +104,11 @@ class Elsewhere:
             self.composer.focus_first()
             return
         await self.action_stop()
+        self.query_one(RestoreBar).offer([])
 
         def answered(kept: Kept | None) -> None:
             if kept is not None:
-                self.desk.keep(kept.generation, below=below, new=new or (below is None and self.desk.front is None))
+                self.desk.keep(kept.generation, below=below, new=new)
                 self._show_current()
                 self.page.focus()
             self._consider_next()

@@ -247,10 +247,12 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
     # What the engine says
 
     def _on_engine(self, batch: list[ClientEvent]) -> None:
+        told = (Written, protocol.Started, protocol.Finished, protocol.Done)
+        if all(isinstance(event, told) and event.id not in self._asked for event in batch):
+            return  # what others write with the engine
         for event in batch:
             self._on_event(event)
-        if batch:
-            self._refresh()
+        self._refresh()
         if self._watching is not None:
             self._watching()
 
@@ -273,7 +275,7 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
                 self._on_checkpoint(event.checkpoint)
             case protocol.StepChanged():
                 self.checkpoint = event.checkpoint
-            case protocol.Failed():
+            case protocol.Failed() if event.id in self._asked or event.kind != "usage" or not self._loaded:
                 self._trouble = event.message
                 if desk.writing is not None and event.id == desk.writing.id:
                     desk.let_go(None)
