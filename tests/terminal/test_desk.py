@@ -5,8 +5,12 @@ from __future__ import annotations
 from engine.protocol import Done, Finished, Started
 from engine.settings import GenerationRequest, SamplingSettings
 from tinytales_tui.engine_client import Written
-from tinytales_tui.library.tree import Edit
-from tinytales_tui.write.desk import GO_S, LEAST_LOSS, Desk
+from tinytales_tui.library.recipe import Recipe
+from tinytales_tui.library.runs import Run
+from tinytales_tui.library.tokens import Tokens
+from tinytales_tui.library.tree import Edit, Tree
+from tinytales_tui.write.desk import LEAST_LOSS, Desk
+from tinytales_tui.write.draft import GO_S
 
 
 def story(desk: Desk, number: int, *words: str, topic: str = "a dog", rows: int = 1, ends: bool = True, **where) -> None:
@@ -135,6 +139,76 @@ def test_what_was_kept_of_a_comparison_is_a_branch_with_its_tokens() -> None:
     desk, other = Desk(), Desk()
     story(desk, 1, "One")
     story(other, 5, "Some", " way")
-    desk.keep(other.generations[5, 1], below=None, new=False)
+    desk.keep([other.generations[5, 1]], 0, below=None, new=False)
     assert desk.text == "Some way" and [node.number for node in desk.tree.children(None)] == [1, 2]
     assert len(desk.tree.node(2).tokens) == 2 and desk.tree.node(2).stop_reason == "length" and desk.generation is not None
+
+
+def test_typing_while_a_request_waits_changes_the_story_that_is_shown() -> None:
+    desk = Desk()
+    story(desk, 1, "Story", " A")
+    begun = GenerationRequest(opening="Once upon a time", sampling=SamplingSettings(seed=2))
+    desk.begin(2, begun, None)
+    desk.edit(Edit(16, 16, "!"), 10.0)
+    assert desk.text == "Once upon a time!" and desk.drafts[1].tree.text(1) == "Story A"
+    desk.begin(3, begun, None)
+    desk.begin(4, begun, None, below=desk.tree.current, new=False)  # a retry before the first word
+    assert desk.front == 3
+    desk.delete(desk.tree.current)
+    assert not desk.drafts[1].tree.node(1).deleted
+
+
+def test_a_request_that_is_taken_back_before_its_first_word_is_as_if_it_had_never_been() -> None:
+    desk = Desk()
+    story(desk, 1, "One")
+    desk.begin(2, GenerationRequest(topic="a cat", ending="sad"), None)
+    desk.on_event(Started(2, 12, 256, 2, "prompt"))
+    desk.on_event(Finished(2, 0, "cancelled", "", 2, 12, 0, 0.0, 0.0))
+    assert desk.text == "One" and desk.writing is None and set(desk.drafts) == {1}
+    assert desk.undo() and desk.text == "" and not desk.undo()
+
+
+def test_the_words_that_are_gone_on_from_are_kept_with_what_is_kept() -> None:
+    desk, other = Desk(), Desk()
+    story(desk, 1, "Once there was a dog.")
+    plain = GenerationRequest(topic="a dog", sampling=SamplingSettings(seed=3))
+    other.begin(5, plain, None)
+    other.on_event(Written(5, 0, " ran", 1, 0.1, 0.1, ((1, 4, -1.0),)))
+    other.on_event(Finished(5, 0, "length", "", 3, 12, 1, 0.1, 1.0))
+    other.begin(6, GenerationRequest(topic="a dog", ending="sad"), None)
+    other.on_event(Written(6, 0, "Sad", 1, 0.1, 0.1, ((1, 3, -1.0),)))
+    found = [other.generations[5, 2], other.generations[6, 1]]
+    desk.keep(found, 0, below=None, new=False)
+    assert desk.text == "a dog ran" and desk.record.full_text == "a dog ran"
+    assert {desk.tree.text(number) for number in desk.tree.nodes} >= {"Once there was a dog.", "a dog ran", "Sad"}
+
+
+def test_a_topic_that_turns_out_to_be_the_beginning_stands_in_the_story() -> None:
+    desk = Desk()
+    desk.begin(1, GenerationRequest(topic="a dog", ending="happy"), None)
+    assert desk.amend(GenerationRequest(opening="a dog", sampling=SamplingSettings(seed=1)))
+    desk.on_event(Written(1, 0, " ran", 1, 0.1, 0.1, ((1, 4, -1.0),)))
+    assert desk.text == "a dog ran" and [run.author for run in desk.tree.runs(desk.tree.current)] == ["writer", "model"]
+
+
+def test_a_number_is_never_given_twice() -> None:
+    desk = Desk()
+    story(desk, 1, "A.")
+    desk.begin(2, GenerationRequest(opening="A."), None, below=1, new=False)
+    desk.go(1)
+    desk.let_go()
+    typed(desk, 2, " typed", 10.0)
+    assert desk.tree.current == 3
+    while desk.text != "A.":
+        assert desk.undo()
+    assert desk.redo() and desk.text == "A. typed"
+
+
+def test_another_way_at_the_end_goes_on_from_the_letters() -> None:
+    desk = Desk()
+    story(desk, 1, "One", " day")
+    desk.on_event(Done(1))
+    ended = Tokens.of([(1, 3, -1.0), (2, 4, -1.0), (0, 0, -0.1)])
+    desk.add(Tree().add(None, (Run("model", "One day", ended),), now=1.0, recipe=Recipe(seed=1), stop_reason="end of text"))
+    desk.fork(1, 7, Run("model", " so", Tokens.of([(9, 3, -2.0)])))
+    assert [token.id for run in desk.tree.runs(desk.tree.current) for token in run.tokens] == [1, 2, 9]

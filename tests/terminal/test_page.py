@@ -146,3 +146,47 @@ async def test_flipping_between_branches(make_app, until, screen_text) -> None:
         assert screen.desk.text == texts[0]
         await pilot.press("alt+down", "alt+right")
         assert screen.desk.text.startswith(texts[1]) and len(screen.desk.text) > len(texts[1])
+
+
+async def test_what_is_not_asked_changes_nothing(make_app, until, screen_text) -> None:
+    app = make_app("--text", "Once there was a dog who ran.")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await with_story(app, pilot, until)
+        screen = app.screen
+        await pilot.press("ctrl+home", "ctrl+g")  # there is nothing to go on from
+        assert screen.desk.text == screen.page.text == "Once there was a dog who ran." and len(screen.desk.tree.nodes) == 1
+        for leave in ("ctrl+o", "ctrl+n"):
+            await pilot.press("ctrl+home", "ctrl+right", leave)
+            await until(pilot, lambda: app.screen is not screen)
+            await pilot.pause(0.2)
+            while app.screen is not screen:
+                await pilot.press("escape")
+                await pilot.pause(0.05)
+            assert screen.desk.text == screen.page.text == "Once there was a dog who ran."
+        await pilot.press("ctrl+home", "X")
+        assert screen.desk.text == screen.page.text == "XOnce there was a dog who ran."
+
+
+async def test_keys_in_one_burst_leave_page_and_desk_alike(make_app, until) -> None:
+    app = make_app("--text", "Once there was a dog who ran.")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await with_story(app, pilot, until)
+        for key in (*"abc", "ctrl+z", *"def", "alt+up", *"gh", "ctrl+y", *"ij"):
+            app.simulate_key(key)
+        await pilot.pause(0.5)
+        assert app.screen.page.text == app.screen.desk.text.lstrip()
+        await pilot.press("x")
+        assert app.screen.page.text == app.screen.desk.text.lstrip()
+
+
+async def test_fields_that_a_person_has_changed_stay(make_app, until) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await with_story(app, pilot, until)
+        composer = app.screen.composer
+        app.screen.query_one("#topic").focus()
+        await pilot.press("end", *" and a cat", "ctrl+z", "ctrl+y")
+        assert composer.topic == "a dog and a cat" and app.screen.desk.record is not None
+        app.screen.page.focus()
+        await pilot.press(*"Typed. ", "ctrl+z")
+        assert composer.opening == ""  # the story never becomes the words to begin with

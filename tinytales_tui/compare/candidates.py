@@ -18,7 +18,8 @@ from tinytales_tui.compare.question import Question
 from tinytales_tui.compare.screen import CompareScreen
 from tinytales_tui.engine_client import ClientEvent, WorkerLost
 from tinytales_tui.generation import Generation
-from tinytales_tui.write.desk import Desk, Writing
+from tinytales_tui.write.desk import Desk
+from tinytales_tui.write.draft import Writing
 
 FEWEST, MOST = 2, 8
 
@@ -78,10 +79,10 @@ class CandidatesScreen(CompareScreen, inherit_bindings=False):
     HELP_TITLE = "Several candidates"
     MOST_COLUMNS = MOST
     BINDINGS = [
-        Binding("enter", "keep", "Take", id="columns.take", tooltip="Go on with this one; the others stay as branches beside it"),
+        Binding("enter", "keep", "Take", key_display="enter", id="columns.take", tooltip="Go on with it; the others stay as branches"),
         *(
             Binding(str(digit), f"keep({digit - 1})", f"Take {digit}", show=False, id=f"columns.take_{digit}",
-                    tooltip=f"Take candidate {digit}")
+                    tooltip="Take this candidate")
             for digit in range(1, MOST + 1)
         ),
         Binding("escape", "back", "Stop, back", id="columns.leave", tooltip="Stop writing; then go back to the page"),

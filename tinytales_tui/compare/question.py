@@ -24,6 +24,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Kept:
-    """The column that a person chose."""
+    """The column that a person chose, and the others, of which nothing is to be lost either."""
 
-    generation: Generation
+    generations: tuple[Generation, ...]
+    """Of every column that has written something, in their order."""
+    chosen: int
+    """Index among them."""
+
+    @property
+    def generation(self) -> Generation:
+        return self.generations[self.chosen]

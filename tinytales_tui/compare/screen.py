@@ -67,11 +67,11 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
     AUTO_FOCUS = ""
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]
     BINDINGS = [
-        Binding("enter", "keep", "Keep", id="columns.keep", tooltip="Keep the story of this column, and go back to the desk"),
-        Binding("1", "keep(0)", "Keep 1", show=False, id="columns.keep_1", tooltip="Keep the first story"),
-        Binding("2", "keep(1)", "Keep 2", show=False, id="columns.keep_2", tooltip="Keep the second story"),
-        Binding("3", "keep(2)", "Keep 3", show=False, id="columns.keep_3", tooltip="Keep the third story"),
-        Binding("4", "keep(3)", "Keep 4", show=False, id="columns.keep_4", tooltip="Keep the fourth story"),
+        Binding("enter", "keep", "Keep", key_display="enter", id="columns.keep", tooltip="Keep this story in front; the others stay as branches"),
+        Binding("1", "keep(0)", "Keep 1", show=False, id="columns.keep_1", tooltip="Keep this story"),
+        Binding("2", "keep(1)", "Keep 2", show=False, id="columns.keep_2", tooltip="Keep this story"),
+        Binding("3", "keep(2)", "Keep 3", show=False, id="columns.keep_3", tooltip="Keep this story"),
+        Binding("4", "keep(3)", "Keep 4", show=False, id="columns.keep_4", tooltip="Keep this story"),
         Binding("escape", "back", "Stop, back", id="columns.back", tooltip="Stop writing; then go back to the desk without any"),
         Binding("r", "again", "Again", id="columns.again", tooltip="Write all of them again, with another seed"),
         Binding("s", "same", "Same seed", id="columns.same", tooltip="Write all of them again, with the same seed"),
@@ -181,11 +181,11 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         place = self.chosen if place is None else place
         if place >= len(self.columns):
             return
-        generation = self.running.kept(place)
-        if generation is None:
+        if self.running.kept(place) is None:
             self.app.say("There is nothing in this column to keep yet.", "warning")
-        else:
-            self.dismiss(Kept(generation))
+            return
+        found = {other: kept for other in range(len(self.columns)) if (kept := self.running.kept(other)) is not None}
+        self.dismiss(Kept(tuple(found.values()), list(found).index(place)))
 
     # What the engines say
 

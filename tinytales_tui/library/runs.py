@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -19,6 +20,13 @@ class Run:
     text: str
     tokens: Tokens = NONE
     """What the model drew for exactly this text; none of the writer's, and none where the tokens are not known."""
+
+    def without_silent_end(self) -> Run:
+        """Without tokens at its end that no letter came of."""
+        kept = len(self.tokens)
+        silent = itertools.takewhile(lambda token: not token.letters, reversed(list(self.tokens)))
+        kept -= sum(1 for _ in silent)
+        return replace(self, tokens=self.tokens[:kept])
 
 
 class Piece(NamedTuple):

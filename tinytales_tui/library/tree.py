@@ -8,7 +8,7 @@ nodes but the changed one with the old.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -86,6 +86,8 @@ class Tree:
     nodes: Mapping[int, Node] = field(default_factory=dict)
     current: int | None = None
     """The node that is shown; None: the empty page."""
+    spent: int = field(default=0, compare=False)
+    """The highest number that was ever given out, also where that node was dropped."""
 
     # Looking
 
@@ -161,7 +163,7 @@ class Tree:
         """A new node below `parent`, in front from now on: of a generation with its recipe, else of the writer."""
         if parent is not None:
             self.node(parent)
-        number = max(self.nodes, default=0) + 1
+        number = max(self.spent, max(self.nodes, default=0)) + 1
         if number > MOST_NODES:
             raise UsageError("The story has as many branches as a story can have; go on in a duplicate of it.")
         return self._with(Node(number, parent, joined(runs), recipe, stop_reason, now, now), number)
@@ -197,7 +199,10 @@ class Tree:
         A node that has just this text already is in front instead; so is the parent where there would be no text.
         """
         node = self.node(number)
-        runs = joined((*cut(node.runs, letters)[0], *((run,) if run is not None else ())))
+        head = cut(node.runs, letters)[0]
+        if run is not None and head:  # a token without letters ended the text there, which goes on now
+            head = (*head[:-1], head[-1].without_silent_end())
+        runs = joined((*head, *((run,) if run is not None else ())))
         if run is None and letters >= len(node.text):
             return self.go(number)
         if not runs:
@@ -234,13 +239,26 @@ class Tree:
             return self._with(dataclasses.replace(anew, parent=parent, runs=runs, changed=now), anew.number)
         return self.add(parent, runs, now=now) if text_of(runs) else self.go(parent)
 
+    def parting(self, number: int) -> int:
+        """The nearest node on the way back that has others beside it; itself where there is none."""
+        return next((node.number for node in reversed(self.path(number)) if len(self.siblings(node.number)) > 1), number)
+
+    def begin_with(self, numbers: Sequence[int], given: str, *, now: float) -> Tree:
+        """These empty nodes go on from other words than before, which stand in a node of their own; what was in front stays there."""
+        tree = self.write(self.node(numbers[0]).parent, given, now=now)
+        parent = tree.current
+        for number in numbers:
+            tree = tree._with(dataclasses.replace(tree.node(number), parent=parent))
+        return tree.go(self.current)
+
     def drop(self, number: int) -> Tree:
         """Without a node in which nothing is written and below which nothing hangs; where it was in front, its parent is."""
         node = self.node(number)
         if node.text or self._children.get(number):
             raise UsageError("Only an empty end of a branch can be dropped.")
         nodes = {other: kept for other, kept in self.nodes.items() if other != number}
-        return Tree(nodes, node.parent if self.current == number else self.current)
+        current = node.parent if self.current == number else self.current
+        return Tree(nodes, current, max(self.spent, max(self.nodes)))
 
     # Back to what was
 
@@ -300,7 +318,7 @@ class Tree:
         return self._with(dataclasses.replace(self.node(number), deleted=False), number)
 
     def _with(self, node: Node, current: int | None = None) -> Tree:
-        return Tree({**self.nodes, node.number: node}, self.current if current is None else current)
+        return Tree({**self.nodes, node.number: node}, self.current if current is None else current, self.spent)
 
 
 def _alike(one: str, other: str) -> int:

@@ -37,6 +37,7 @@ class Speaker:
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
+        self._turn = 0
 
     @property
     def speaking(self) -> bool:
@@ -48,6 +49,8 @@ class Speaker:
         `begun` is called when the program runs.
         """
         program, *arguments = words_of(command)
+        self._turn += 1
+        mine_is = self._turn
         await self.stop()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -62,6 +65,10 @@ class Speaker:
                 else f"cannot be started: {paths.reason(error) if isinstance(error, OSError) else error}"
             )
             raise UsageError(f"The program {one_line(program, 80)}, which is to read aloud, {why}.") from error
+        if mine_is != self._turn:  # another voice was asked for while this one was being started
+            _signal(process, kill=True)
+            await process.wait()
+            return False
         self._process = process
         begun()
         try:

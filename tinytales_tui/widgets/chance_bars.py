@@ -6,6 +6,7 @@ Only shows; what the chances are is worked out by the engine, with the code that
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
@@ -82,9 +83,9 @@ class ChanceBars(Widget):
         base = self.rich_style
         width = self.size.width
         if self.prospect is None:
-            words = self._words if y == 0 else ""
+            lines = textwrap.wrap(self._words, max(width - 1, 8))
             note = self.get_component_rich_style("chance-bars--note")
-            return Strip([Segment(words[:width], note)]).crop_extend(0, width, base)
+            return Strip([Segment(lines[y] if y < len(lines) else "", note)]).crop_extend(0, width, base)
         if y >= len(self.chances):
             return Strip.blank(width, base)
         return Strip(self._row(y, self.chances[y], width)).crop_extend(0, width, base)
@@ -104,9 +105,8 @@ class ChanceBars(Widget):
         full, light = ("#", "-") if self.ascii else ("█", "░")
         own, kept = (round(room * value / top) for value in (probability, chance.share))
         shown = full * kept + light * max(own - kept, 0)
-        note = chance.cut.rjust(PERCENT)[:PERCENT] if chance.cut else percent(chance.share)
-        if chance.cut and len(chance.cut) > PERCENT:
-            note = chance.cut[:PERCENT]
+        cut_by = "T = 0" if chance.cut == "temperature" else chance.cut
+        note = cut_by.rjust(PERCENT)[:PERCENT] if cut_by else percent(chance.share)
         return [
             Segment(head + stands, label),
             Segment(words + " ", cut if chance.cut else label),

@@ -110,7 +110,9 @@ def _own_bindings(screen: Screen) -> list[tuple[DOMNode, list[tuple[str, str, st
                 if binding.id:
                     words = binding.tooltip or binding.description
                     keys, _, _ = group.setdefault(words, ([], words, binding.id))
-                    keys.append(_SPOKEN.get(binding.key, binding.key_display or binding.key))
+                    key = _SPOKEN.get(binding.key, binding.key_display or binding.key)
+                    if key not in keys:
+                        keys.append(key)
         out.append((node, [("  ".join(keys), words, id) for keys, words, id in group.values()]))
     return out
 

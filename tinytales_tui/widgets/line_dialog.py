@@ -49,6 +49,7 @@ class LineDialog(ModalScreen[T | None], Generic[T]):
         verb: str = "Keep",
     ) -> None:
         super().__init__()
+        self._taking = False
         self._title, self._about, self._label = one_line(title, 200), safe_text(about), label
         self._take, self._value, self._hint, self._verb = take, one_line(value, 2000), hint, verb
 
@@ -73,19 +74,24 @@ class LineDialog(ModalScreen[T | None], Generic[T]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self.run_worker(self._finish(), exclusive=True)
+        self.run_worker(self._finish())
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
         if event.button.id == "do":
-            self.run_worker(self._finish(), exclusive=True)
+            self.run_worker(self._finish())
         else:
             self.dismiss(None)
 
     async def _finish(self) -> None:
+        if self._taking:  # what is under way is not to be done twice
+            return
+        self._taking = True
         try:
             self.dismiss(await self._take(self.query_one("#line", Input).value))
         except TinyTalesError as error:
             trouble = self.query_one("#trouble", Static)
             trouble.update(one_line(str(error), 400))
             trouble.display = True
+        finally:
+            self._taking = False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 
+from engine.errors import UsageError
 from tinytales_tui.library.tree import Edit
 from tinytales_tui.write.page.view import Page
 
@@ -49,9 +50,15 @@ class Branching:
             self._show_again(cursor)
 
     def on_page_edited(self: WriteScreen, event: Page.Edited) -> None:
+        if event.stamp != self.page.stamp:
+            return  # another text has been put on the page since the key was pressed
         if self.desk.writing is not None:
             self.run_worker(self.app.engine.cancel(), group="stopping")
-        self.desk.edit(event.edit)
+        try:
+            self.desk.edit(event.edit)
+        except UsageError:  # never seen; but the page and the desk must not part
+            self._show_current()
+            return
         if self.page.marking != "none":
             self.page.mark_as(self.page.marking, self.desk.tree.runs(self.desk.tree.current))
         self._stopping = False
@@ -60,8 +67,18 @@ class Branching:
     # Branches
 
     def action_beside(self: WriteScreen, step: int) -> None:
-        node = self.desk.node
-        if node is not None and self.desk.go(self.desk.tree.beside(node.number, step)):
+        """To the branch beside; where there is none here, beside the nearest place on the way back where branches part."""
+        desk, node = self.desk, self.desk.node
+        if node is None:
+            return
+        parting = desk.tree.parting(node.number)
+        other = desk.tree.beside(parting, step)
+        if other == parting:
+            alone = len(desk.tree.siblings(parting)) == 1
+            self.app.say(
+                "There is only this branch so far." if alone else f"This is the {'first' if step < 0 else 'last'} branch."
+            )
+        elif desk.go(other if parting == node.number else desk.tree.leaf(other)):
             self._show_current()
 
     def action_shorter(self: WriteScreen) -> None:
@@ -80,8 +97,8 @@ class Branching:
         desk = self.desk
 
         def back(number: int | None) -> None:
-            if number is not None:
+            if number is not None and number in desk.tree.nodes:
                 desk.go(number)
             self._show_current()
 
-        self.app.push_screen(TreeScreen(desk), back)
+        self.app.push_screen(TreeScreen(desk, self.app.engine.cancel), back)

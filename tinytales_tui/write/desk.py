@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from engine import protocol
 from engine.settings import GenerationRequest
@@ -21,51 +20,11 @@ from tinytales_tui.library.story import Story
 from tinytales_tui.library.tokens import Tokens
 from tinytales_tui.library.tree import Edit, Node, Tree
 from tinytales_tui.story import StoryRecord
-from tinytales_tui.text import one_line
+from tinytales_tui.write.draft import NOTHING, Draft, Go, Writing, given_words
 from tinytales_tui.write.history import History, View
 
-GO_S = 2.0
-"""Typing that pauses for longer is undone in two steps."""
 LEAST_LOSS = 24
 """Letters; whoever takes out as many of what was typed at another time begins a branch, so that they are not lost."""
-NOTHING = Tree()
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A story on the desk."""
-
-    tree: Tree
-    origin: Story | None = None
-    """As it was when it was taken from the library; None: it was begun here."""
-
-
-@dataclass
-class Writing:
-    """The request under way."""
-
-    id: int
-    story: int
-    """The desk's number of its story."""
-    nodes: tuple[int, ...]
-    """The node of each of its stories."""
-    noted: tuple[int, int]
-    """Size of the history when it went out: while it is the same, nothing else was done."""
-    sent: bool = False
-    """The engine has been asked; before that the request waits for an engine."""
-    started: bool = False
-
-
-@dataclass(frozen=True)
-class _Go:
-    """The last edit."""
-
-    story: int
-    node: int | None
-    place: int
-    """Where the cursor was after it."""
-    inserts: bool
-    at: float
 
 
 class Desk:
@@ -80,7 +39,7 @@ class Desk:
         self.revision = 0
         """Goes up with every change of what would be kept."""
         self._history = History()
-        self._go: _Go | None = None
+        self._go: Go | None = None
         self._typed: set[tuple[int, int]] = set()
         """Nodes that were typed in this sitting, by story and node."""
         self._record: tuple[Tree, StoryRecord | None] = (NOTHING, None)
@@ -152,22 +111,36 @@ class Desk:
         nodes = self._put_below(generations, below, new)
         self.writing = Writing(number, self._story, tuple(nodes), self._history.size)
 
-    def keep(self, generation: Generation, *, below: int | None = None, new: bool = True) -> None:
-        """A story that was written elsewhere comes to the front, where `begin` would have put it."""
-        [node] = self._put_below([generation], below, new)
-        key = self._story, node
-        self._grow(key, Generation(generation.id, generation.request, generation.row), generation)
-        self._change(*key, stop_reason=generation.stop_reason)
+    def keep(self, generations: Sequence[Generation], chosen: int, *, below: int | None = None, new: bool = True) -> None:
+        """Stories that were written elsewhere become branches where `begin` would have put them; the chosen one comes to the front."""
+        below = self._let_go_above(below)
+        self._note()
+        if new or self.front is None:
+            self.front, below = generations[chosen].id, None
+            self.drafts[self.front] = Draft(NOTHING)
+        front = None
+        for place, generation in enumerate(generations):
+            tree, parent, given = self.tree, below, given_words(generation.request)
+            if given and given != tree.text(below):
+                same = next((node for node in tree.children(None) if node.recipe is None and node.text == given), None)
+                tree = tree if same is not None else tree.write(None, given, now=time.time())
+                parent = same.number if same is not None else tree.current
+            tree = tree.add(parent, now=time.time(), recipe=generation.recipe)
+            key = self._story, max(tree.nodes)
+            self._put(self._story, tree)
+            self.generations[key] = generation
+            self._grow(key, Generation(generation.id, generation.request, generation.row), generation)
+            self._change(*key, stop_reason=generation.stop_reason)
+            front = key[1] if place == chosen else front
+        self._put(self._story, self.tree.go(front))
 
     def _put_below(self, generations: Sequence[Generation], below: int | None, new: bool) -> list[int]:
         """A new node for each, of a new story or below a node of the story in front; the first is in front."""
-        self.let_go()
+        below = self._let_go_above(below)
         self._note()
         if new or self.front is None:
-            request = generations[0].request
             tree, below = NOTHING, None
-            given = request.opening or (request.topic if request.ending is None else "")
-            if given:
+            if given := given_words(generations[0].request):
                 tree = tree.write(None, given, now=time.time())
                 below = tree.current
             self.front = generations[0].id
@@ -180,9 +153,20 @@ class Desk:
         self._put(self._story, tree.go(nodes[0]))
         return nodes
 
-    def amend(self, request: GenerationRequest) -> None:
-        """The request that waits goes out in this form instead: the checkpoint that was still loading asked for it."""
+    def amend(self, request: GenerationRequest) -> bool:
+        """The request that waits goes out in this form instead: the checkpoint that was still loading asked for it.
+
+        Whether the story begins with other words now.
+        """
         self._regenerate(request=request)
+        assert self.writing is not None
+        story, nodes = self.writing.story, self.writing.nodes
+        tree = self.drafts[story].tree
+        given = given_words(request)
+        if not given or given == tree.text_before(nodes[0]):
+            return False
+        self._put(story, tree.begin_with(nodes, given, now=time.time()))
+        return True
 
     def on_checkpoint(self, checkpoint: protocol.CheckpointInfo) -> None:
         """A checkpoint was loaded: a story that was asked for before is written with it."""
@@ -196,15 +180,18 @@ class Desk:
             self.generations[key] = dataclasses.replace(self.generations[key], **changes)
             self._change(*key, recipe=self.generations[key].recipe)
 
-    def let_go(self, reason: str | None = "cancelled") -> None:
-        """Listen no more to what is being written; what there is of it stays, and where nothing came of it, it goes."""
+    def let_go(self, reason: str | None = "cancelled", *, forget: bool = False) -> None:
+        """Listen no more to what is being written; what there is of it stays, and where nothing came of it, it goes.
+
+        With `forget`, a request that came to nothing is as if it had never been; else its story stays in front.
+        """
         writing, self.writing = self.writing, None
         if writing is None:
             return
         tree = self.drafts[writing.story].tree
         for node in writing.nodes:
             key = writing.story, node
-            if tree.node(node).text or self.generations[key].finished is not None:
+            if tree.node(node).text or self.generations[key].stop_reason not in (None, "cancelled"):
                 if not self.generations[key].ended:
                     self.generations[key] = dataclasses.replace(self.generations[key], stopped=True)
                     tree = tree.change(node, stop_reason=reason, recipe=self.generations[key].recipe)
@@ -212,10 +199,16 @@ class Desk:
                 tree = tree.drop(node)
                 del self.generations[key]
         nothing_came = not any(node in tree.nodes for node in writing.nodes)
-        if nothing_came and self._history.size == writing.noted and self.tree.current in writing.nodes:
+        if forget and nothing_came and self._history.size == writing.noted and self.tree.current in writing.nodes:
             self._as_never_asked(writing.story, tree)
         else:
             self._put(writing.story, tree)
+
+    def _let_go_above(self, node: int | None) -> int | None:
+        """Let go, and the node, or the nearest on the way to it that is still there then."""
+        way = [part.number for part in self.tree.path(node)]
+        self.let_go()
+        return next((number for number in reversed(way) if number in self.tree.nodes), None)
 
     def _as_never_asked(self, story: int, tree: Tree) -> None:
         view = self._history.take_last()
@@ -248,7 +241,7 @@ class Desk:
         if isinstance(event, protocol.Started):
             writing.started = True
         if all(self.generations[writing.story, node].ended for node in writing.nodes):
-            self.writing = None
+            self.let_go(forget=True)
         return found
 
     def _grow(self, key: tuple[int, int], before: Generation, after: Generation) -> None:
@@ -270,15 +263,7 @@ class Desk:
         """Change the text in front; a request under way is let go first."""
         self.let_go()
         now = time.time() if now is None else now
-        inserts, last = edit.end == edit.start, self._go
-        place = edit.start + len(edit.text)
-        goes_on = (
-            last is not None
-            and (last.story, last.node, last.inserts) == (self.front, self.tree.current, inserts)
-            and now - last.at < GO_S
-            and last.place in (edit.start, edit.end)
-            and "\n" not in edit.text
-        )
+        goes_on = self._go is not None and self._go.goes_on(self.front, self.tree.current, edit, now)
         if not goes_on:
             self._note()
         if self.front is None:
@@ -289,7 +274,7 @@ class Desk:
         if tree.current is not None and tree.node(tree.current).recipe is None:
             self._typed.add((self._story, tree.current))
         self._put(self._story, tree)
-        self._go = _Go(self._story, tree.current, place, inserts, now)
+        self._go = Go(self._story, tree.current, edit.start + len(edit.text), edit.start == edit.end, now)
 
     def cut_to(self, letters: int) -> None:
         """The text in front ends after so many letters from now on, on a branch of its own where that is less than there is."""
@@ -340,14 +325,26 @@ class Desk:
         self.drafts[self.front] = Draft(tree or story.tree, story)
         self.revision += 1
 
-    def bring(self, number: int, node: int | None) -> None:
-        """A story that lies here comes to the front, as it reads at a node (where it has that one)."""
-        self.let_go()
-        self._note()
-        self.front = number
-        if node is None or node in self.tree.nodes:
+    def bring(self, number: int, node: int | None) -> bool:
+        """A story that lies here comes to the front, as it reads at a node; whether there is such a story with such a node."""
+        if number not in self.drafts or (node is not None and node not in self.drafts[number].tree.nodes):
+            return False
+        if (number, node) != (self.front, self.tree.current):
+            self._note()
+            self.front = number
             self._put(number, self.tree.go(node))
-        self.revision += 1
+        return True
+
+    def number_of(self, id: str) -> int | None:
+        """The story that was taken from the library under this id."""
+        return next((n for n, draft in self.drafts.items() if draft.origin is not None and draft.origin.id == id), None)
+
+    @property
+    def begun_by(self) -> Node | None:
+        """The first generation on the way to what is in front, else the first of the story."""
+        tree = self.tree
+        nodes = (*tree.path(tree.current), *tree.nodes.values())
+        return next((node for node in nodes if node.recipe is not None), None)
 
     def restore(self, record: StoryRecord) -> None:
         """A kept story comes to the front that no library knows."""
@@ -366,7 +363,7 @@ class Desk:
     def undo(self) -> bool:
         """Show what was there before, at last the empty page."""
         size = self._history.size
-        self.let_go()
+        self.let_go(forget=True)
         if self._history.size != size:
             return True  # the empty beginning that was let go was the undoing
         return self._show(self._history.back(self._view()))
@@ -406,12 +403,3 @@ class Desk:
     def _put(self, story: int, tree: Tree) -> None:
         self.drafts[story] = dataclasses.replace(self.drafts[story], tree=tree)
         self.revision += 1
-
-
-def heading(record: StoryRecord) -> str:
-    """What stands above a story: what was asked for, where the story itself does not begin with it."""
-    if record.ending is None:
-        return ""
-    fields = (", ".join((*record.words, *record.features)), record.sentence)
-    about = one_line(record.prompt or " · ".join(filter(None, fields)), 200)
-    return f"{about}, with a {record.ending} ending"

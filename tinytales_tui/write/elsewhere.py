@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
@@ -16,7 +17,7 @@ from tinytales_tui.write.restore_bar import RestoreBar
 from tinytales_tui.write.status import REASONS
 
 if TYPE_CHECKING:
-    from tinytales_tui.write.desk import Writing
+    from tinytales_tui.write.draft import Writing
     from tinytales_tui.write.screen import WriteScreen
 
 ELSEWHERE_BINDINGS = [
@@ -28,93 +29,133 @@ ELSEWHERE_BINDINGS = [
 ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where several stories go on from, or begin."""
+
+    asked: Asked
+    story: int | None
+    """The desk's number of the story that they are branches of; None: they begin one."""
+    below: int | None = None
+    """The node that they go on from."""
+    cut: int | None = None
+    """The place within that node's text, where it is not its end."""
+
+
 class Elsewhere:
-    """Screens that are opened from here and answer something."""
+    """Screens that are opened from here and answer something. By then another story may be in front."""
 
     _watching: Callable[[], None] | None = None
     """Who wants to know when the desk has heard of something."""
 
-    async def action_candidates(self: WriteScreen) -> None:
-        from tinytales_tui.compare.candidates import CandidatesScreen
-
+    def _place_for_several(self: WriteScreen) -> Place | None:
+        """On the page, ways to go on from the cursor; in the fields, whole stories: beside the one in front, where that was asked for
+        with the same words. None where nothing is asked yet, which is said then.
+        """
+        desk, tree = self.desk, self.desk.tree
         try:
-            asked, below, new = self._place_for_several()
+            place = Place(self.composer.asked(), None)
         except UsageError as error:
             self.app.say(str(error), "warning")
-            return
-        if asked.for_style(self._style).empty:
+            return None
+        if self.focused is self.page and desk.record is not None:
+            cut = self._place_on_page
+            text = desk.text if cut is None else desk.text[:cut]
+            place = Place(self._at(text, self._asked_here), desk.front, tree.current, cut)
+            if not text.strip():
+                self.app.say("There is nothing before the cursor to go on from.", "warning")
+                return None
+        elif (first := desk.begun_by) is not None and desk.record is not None:
+            before = Asked.of(record_of(tree, first.number))
+            if before.for_style(self._style) == place.asked.for_style(self._style):
+                place = Place(before, desk.front, first.parent)
+        if place.asked.for_style(self._style).empty:
             self.app.say("Type first what the stories are about.", "warning")
             self.composer.focus_first()
+            return None
+        self.query_one(RestoreBar).offer([])
+        self._filled = self.composer.kept()
+        return place
+
+    def _bring_back(self: WriteScreen, place: Place) -> bool:
+        """The story that something was opened for is in front again, cut where it was opened."""
+        if place.story is None:
+            return True
+        if not self.desk.bring(place.story, place.below):
+            self.app.say("The story that this was opened for is not on the desk any more.", "warning")
+            return False
+        if place.cut is not None:
+            self.desk.cut_to(place.cut)
+        return True
+
+    # Several candidates
+
+    def action_candidates(self: WriteScreen) -> None:
+        from tinytales_tui.compare.candidates import CandidatesScreen
+
+        place = self._place_for_several()
+        if place is None:
             return
+        before = self.desk.front, self.desk.tree.current
 
-        def ask(below: int | None, new: bool) -> Writing | None:
-            self._ask(asked, below=below, new=new, count=self.app.ui.candidates)
-            return self.desk.writing
+        def ask(story: int | None, below: int | None, cut: int | None) -> Writing | None:
+            if story is not None and not self.desk.bring(story, below):
+                return None
+            count = self.app.ui.candidates
+            asked = self._ask(place.asked, below=below, new=story is None, count=count, cut=cut)
+            return self.desk.writing if asked else None
 
-        def take(node: int) -> None:
-            self.desk.go(node)
+        writing = ask(place.story, place.below, place.cut)
+        if writing is None:
+            return
+        story, parent = writing.story, self.desk.tree.node(writing.nodes[0]).parent
+        taken: list[int] = []
 
         def back(_: object) -> None:
             self._watching = None
+            if taken:
+                self.desk.bring(story, taken[0])
+            elif place.story is not None and before[0] is not None:  # the page is as it was; they are branches of it
+                self.desk.bring(before[0], before[1])
             self._show_current()
             self.page.focus()
 
-        self.query_one(RestoreBar).offer([])
-        writing = ask(below, new)
-        if writing is None:
-            return  # it was said why
-        parent = self.desk.tree.node(writing.nodes[0]).parent
-        question = Question(asked, self._sampling(), self.panel.seed, self.checkpoint)
+        question = Question(place.asked, self._sampling(), self.panel.seed, self.checkpoint)
         screen = CandidatesScreen(
-            question, self.desk, writing=writing, more=lambda: ask(parent, False), stop=self.action_stop, take=take
+            question,
+            self.desk,
+            writing=writing,
+            more=lambda: ask(story, parent, None),
+            stop=self.action_stop,
+            take=taken.append,
         )
         self._watching = screen.look
         self.app.push_screen(screen, back)
 
-    def _place_for_several(self: WriteScreen) -> tuple[Asked, int | None, bool]:
-        """What several are asked for with, the node that they go on from, and whether they begin a story.
-
-        On the page they are ways to go on from the cursor, in the fields whole stories: beside the one in front, where that was asked
-        for with the same words. UsageError for what cannot be asked.
-        """
-        tree = self.desk.tree
-        if self.focused is self.page and self.desk.record is not None:
-            if not self.page.at_end:
-                self.desk.cut_to(self.page.cursor)
-            self.desk.let_go()
-            return self._at(self.desk.text, self._asked_here), self.desk.tree.current, False
-        asked = self.composer.asked()
-        first = next((node for node in tree.path(tree.current) if node.recipe is not None), None)
-        if first is not None:
-            before = Asked.of(record_of(tree, first.number))
-            if before.for_style(self._style) == asked.for_style(self._style):
-                return before, first.parent, False
-        return asked, None, True
+    # The comparison
 
     async def action_compare(self: WriteScreen) -> None:
         from tinytales_tui.compare.screen import CompareScreen
 
-        try:
-            asked, below, new = self._place_for_several()
-        except UsageError as error:
-            self.app.say(str(error), "warning")
-            return
-        if asked.for_style(self._style).empty:
-            self.app.say("Type first what the stories are about.", "warning")
-            self.composer.focus_first()
-            return
         await self.action_stop()
-        self.query_one(RestoreBar).offer([])
+        place = self._place_for_several()
+        if place is None:
+            return
 
         def answered(kept: Kept | None) -> None:
-            if kept is not None:
-                self.desk.keep(kept.generation, below=below, new=new)
-                self._show_current()
+            if kept is not None and self._bring_back(place):
+                below = self.desk.tree.current if place.cut is not None else place.below
+                self.desk.keep(kept.generations, kept.chosen, below=below, new=place.story is None)
+                self._show_again()
                 self.page.focus()
             self._consider_next()
 
-        question = Question(asked, self._sampling(), self.panel.seed, self.checkpoint)
-        self.app.push_screen(CompareScreen(question), answered)
+        least = self._least(place.below, place.story is None) if place.cut is None else 0
+        sampling = self._sampling()
+        sampling = sampling.with_changes(min_tokens=max(sampling.min_tokens, min(least, sampling.max_tokens)))
+        self.app.push_screen(CompareScreen(Question(place.asked, sampling, self.panel.seed, self.checkpoint)), answered)
+
+    # Reading
 
     def action_read(self: WriteScreen) -> None:
         from tinytales_tui.reading.screen import ReadingScreen

@@ -16,6 +16,12 @@ class View:
     tree: Tree | None = None
     """As it was."""
 
+    def same(self, other: View) -> bool:
+        """Whether both show the same, and nothing else differs."""
+        if self.front != other.front or self.tree is None or other.tree is None:
+            return self.front == other.front and self.tree is other.tree
+        return (self.tree.current, self.tree.nodes) == (other.tree.current, other.tree.nodes)
+
 
 @dataclass
 class History:
@@ -27,7 +33,8 @@ class History:
     def note(self, present: View) -> list[View]:
         """Something is about to change; returns the undone views, which can no longer be come back to."""
         lost, self.future = self.future, []
-        self.past.append(present)
+        if not self.past or not self.past[-1].same(present):  # a request that came to nothing is not a step of its own
+            self.past.append(present)
         return lost
 
     @property

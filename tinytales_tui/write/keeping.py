@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEEPING_BINDINGS = [
     Binding("ctrl+s", "save", "Save", id="write.save", tooltip="Save the story with its recipe to a file"),
     Binding("f5,ctrl+shift+c", "copy", "Copy", show=False, id="write.copy", tooltip="Copy the story, or what is selected of it"),
-    Binding("f9", "restore", "Restore", show=False, id="write.restore", tooltip="Take back the story that was kept"),
+    Binding("f9", "restore", "Restore", id="write.restore", tooltip="Take back the story that was kept"),
 ]
 
 
@@ -68,7 +68,8 @@ class Keeping:
         self.query_one(RestoreBar).restore()
 
     def on_restore_bar_restore(self: WriteScreen, event: RestoreBar.Restore) -> None:
-        self.query_one(RestoreBar).offer([])
+        bar = self.query_one(RestoreBar)
+        bar.offer([kept for kept in bar.offers if kept is not event.kept])
         self.run_worker(self._take_back(event.kept), group="restoring")
 
     async def _take_back(self: WriteScreen, kept: Kept) -> None:
@@ -79,25 +80,31 @@ class Keeping:
         else:
             self._open(*found)
         self.keeper.supersede(kept)
+        self._filled = Asked.from_form(kept.form, self.app.ui.ending)
+        self.composer.fill(self._filled)
         self._show_current()
-        self.composer.fill(Asked.from_form(kept.form, self.app.ui.ending))
-        if kept.record.seed is not None:
-            self.panel.show_seed(kept.record.seed)
         self._keep()
         self.page.focus()
 
     def open_story(self: WriteScreen, story: Story) -> None:
-        """A story of the library comes to the front."""
+        """A story of the library comes to the front; what lay over the page was about another."""
+        while self.app.screen is not self and self in self.app.screen_stack:
+            self.app.pop_screen()
+        self._watching = None
         self._open(story)
         self._show_again()
         self.page.focus()
 
     def _open(self: WriteScreen, story: Story, tree: Tree | None = None) -> None:
         number = self.keeper.number_of(story.id)
-        if number is not None and number in self.desk.drafts:  # it lies here already, with whatever is not kept yet
-            self.desk.bring(number, story.tree.current if tree is None else tree.current)
-        else:
+        if number is None:
+            number = self.desk.number_of(story.id)
+        if number is None or number not in self.desk.drafts:
             self.desk.open(story, tree)
+            return
+        wanted = story.tree.current if tree is None else tree.current
+        if not self.desk.bring(number, wanted):  # it lies here already, with whatever is not kept yet
+            self.desk.bring(number, self.desk.drafts[number].tree.current)
 
     def on_restore_bar_discard(self: WriteScreen, event: RestoreBar.Discard) -> None:
         trouble = self.keeper.discard(event.kept)

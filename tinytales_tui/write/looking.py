@@ -16,7 +16,7 @@ from engine.protocol import Prospect
 from engine.settings import GenerationRequest
 from tinytales_tui.library.recipe import Recipe
 from tinytales_tui.write.asking import Asked, going_on
-from tinytales_tui.write.desk import heading
+from tinytales_tui.write.draft import heading
 from tinytales_tui.write.page.legend import Legend, surprise_words
 from tinytales_tui.write.page.marks import MARKINGS, surprise_of
 from tinytales_tui.write.tokens.steps import Fork, Step, recipe_at, steps_of, tail_of
@@ -46,7 +46,12 @@ class Looking:
 
     def _consider_next(self: WriteScreen) -> None:
         """Something may have changed that the next word depends on; it is asked about when that has come to rest."""
-        if self.desk.writing is not None or not self._loaded or not self.is_mounted or not self.panel.shows_next:
+        if not self._loaded or not self.is_mounted or not self.panel.shows_next:
+            return
+        if self.desk.writing is not None:
+            if self._looked_at is not None:
+                self._looked_at = None
+                self.panel.show_next(None, "The story is being written.")
             return
         self._looking += 1
         number = self._looking
@@ -66,10 +71,14 @@ class Looking:
             request = None
         if request is None:
             self._looked_at = None
-            panel.show_next(None, "Type what it is about, and see here how it may begin.")
+            begun = self.desk.record is not None
+            panel.show_next(
+                None, "Nothing stands before the cursor." if begun else "Type what it is about, to see how it may begin."
+            )
             return
-        if request == self._looked_at:
+        if (request, self.checkpoint) == self._looked_at:
             return
+        checkpoint, self._looked_at = self.checkpoint, None
         try:
             prospect = await self.app.engine.look(request, CHANCES)
         except TinyTalesError as error:
@@ -77,7 +86,7 @@ class Looking:
                 panel.show_next(None, str(error))
             return
         if number == self._looking and self.desk.writing is None:
-            self._looked_at = request
+            self._looked_at = request, checkpoint
             panel.show_next(prospect)
 
     def _next_request(self: WriteScreen) -> GenerationRequest | None:
@@ -87,12 +96,9 @@ class Looking:
         if record is None:
             asked = self.composer.asked()
             return None if asked.for_style(self._style).empty else asked.request(sampling, self._style)
-        text = record.full_text
-        if self.focused is self.page and not self.page.at_end:
-            text = text[: self.page.cursor]
-        if not text.strip():
-            return None
-        return self._at(text, self._asked_here).request(sampling, self._style)
+        place = self._place_on_page
+        asked = self._at(self.desk.text if place is None else self.desk.text[:place], self._asked_here)
+        return None if asked.for_style(self._style).empty else asked.request(sampling, self._style)
 
     @property
     def _asked_here(self: WriteScreen) -> Asked:
@@ -118,7 +124,18 @@ class Looking:
         steps = steps_of(tree, tree.current)
         at = self.page.cursor if self.focused is self.page else len(self.desk.text)
         screen = TokenScreen(heading(record), steps, self._what_else, self._score_all, at)
-        self.app.push_screen(screen, self._forked)
+        front, node = self.desk.front, tree.current
+        assert front is not None
+
+        def forked(fork: Fork | None) -> None:
+            if fork is None:
+                return
+            if self.desk.bring(front, node):  # another story may have been opened meanwhile
+                self._fork(fork)
+            else:
+                self.app.say("The story that this was opened for is not on the desk any more.", "warning")
+
+        self.app.push_screen(screen, forked)
 
     async def _what_else(self: WriteScreen, steps: Sequence[Step], at: int) -> tuple[Prospect, tuple[int, ...]]:
         step = steps[at]
@@ -143,9 +160,7 @@ class Looking:
         request = self._told(recipe_at(self.desk.tree, self.desk.tree.current or 0), self.desk.text)
         return (await self.app.engine.score(request)).tokens
 
-    def _forked(self: WriteScreen, fork: Fork | None) -> None:
-        if fork is None:
-            return
+    def _fork(self: WriteScreen, fork: Fork) -> None:
         self.desk.fork(fork.node, fork.place, fork.run)
         if fork.run is None:
             self._show_current()

@@ -116,7 +116,7 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         self.query_one("#next-bars", ChanceBars).show(prospect, words)
         title = "The next word"
         if prospect is not None:
-            title += f": {prospect.kept:,} may be drawn" if prospect.kept > 1 else ": only this one"
+            title += f": {prospect.kept:,} possible" if prospect.kept > 1 else ": only this"
         self.query_one("#next-title", Static).update(title)
 
     def _show(self, sampling: SamplingSettings) -> None:
@@ -140,9 +140,11 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         self.post_message(self.Changed())
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.add_class("-within")
         self._explain(event.widget)
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        self.remove_class("-within")
         self._explain(None)
 
     def _explain(self, widget: Widget | None) -> None:
@@ -152,5 +154,9 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         elif isinstance(widget, ParamSlider | SeedRow):
             words = widget.help
         else:
-            words = "Press Tab to come here. Left and right move a slider; or type a number."
+            bars = ("-", "#") if getattr(self.app, "ascii", False) else ("░", "█")
+            words = (
+                "Tab comes here; left and right move a slider, or type a number. Of a word that may come next, "
+                f"{bars[0]} is what the model gives it, {bars[1]} what the sliders leave; or which of them cuts it away."
+            )
         self.query_one("#panel-help", Static).update(words)

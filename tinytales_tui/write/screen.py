@@ -25,10 +25,11 @@ from tinytales_tui.library.records import record_of
 from tinytales_tui.text import one_line
 from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.widgets.top_bar import TopBar
-from tinytales_tui.write.asking import Asked, going_on
+from tinytales_tui.write.asking import Asked
 from tinytales_tui.write.branching import BRANCHING_BINDINGS, NEEDS_A_STORY, NEEDS_A_TREE, Branching
 from tinytales_tui.write.composer import Composer
-from tinytales_tui.write.desk import Desk, heading
+from tinytales_tui.write.desk import Desk
+from tinytales_tui.write.draft import heading
 from tinytales_tui.write.elsewhere import ELSEWHERE_BINDINGS, Elsewhere
 from tinytales_tui.write.hints import hints
 from tinytales_tui.write.keeper import Keeper
@@ -93,6 +94,8 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
         self._keys_shown: tuple[bool, ...] | None = None
         self._trouble = ""
         self._stopping = False
+        self._filled = Asked()
+        """What stood in the fields when they were last asked or filled."""
         self._asked: set[int] = set()
         """Ids of requests of this pane: others write with the engine too."""
 
@@ -145,6 +148,7 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
         if notice := asked.notice(self._style):
             self.app.say(notice)
         self.query_one(RestoreBar).offer([])
+        self._filled = self.composer.kept()
         self._ask(asked)
 
     def action_retry(self) -> None:
@@ -163,26 +167,34 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
         """From the cursor, where a person is on the page with it; else from the end."""
         if self.desk.record is None:
             return
-        if self.focused is self.page and not self.page.at_end:
-            self.desk.cut_to(self.page.cursor)
-        self.desk.let_go()
-        record = self.desk.record
-        if record is None or not record.full_text.strip():
+        place = self._place_on_page
+        text = self.desk.text if place is None else self.desk.text[:place]
+        if not text.strip():
             self.app.say("There is nothing before the cursor to go on from.", "warning")
             return
-        asked = going_on(record)
-        if self.desk.last_generated is None:  # all of it was typed: the fields say what it is about
-            asked = dataclasses.replace(self.composer.kept(), opening=record.full_text)
-        self._ask(asked, below=self.desk.tree.current, new=False)
+        self._ask(self._at(text, self._asked_here), below=self.desk.tree.current, new=False, cut=place)
+
+    @property
+    def _place_on_page(self) -> int | None:
+        """Where the cursor stands within the story; None where a person is elsewhere, or at its end."""
+        return self.page.cursor if self.focused is self.page and not self.page.at_end else None
 
     def _ask(
-        self, asked: Asked, *, below: int | None = None, new: bool = True, tail: tuple[int, ...] = (), count: int = 1
-    ) -> None:
-        """Ask for a story: a new one, or what goes on below a node of the one in front."""
+        self,
+        asked: Asked,
+        *,
+        below: int | None = None,
+        new: bool = True,
+        tail: tuple[int, ...] = (),
+        count: int = 1,
+        cut: int | None = None,
+    ) -> bool:
+        """Ask for a story: a new one, or what goes on below a node of the one in front (`cut`: from this place of its text).
+
+        Whether it was asked; if not, it was said why, and nothing is changed.
+        """
         seed = self.panel.next_seed()
-        # A model that has ended the story there would only end it again.
-        ended = not new and below is not None and self.desk.tree.node(below).stop_reason == "end of text"
-        least = AFTER_THE_END if ended else 0
+        least = self._least(below, new) if cut is None else 0
 
         def make() -> GenerationRequest:
             # Asked for again when the checkpoint is there: only then is it known what it recommends and what it takes.
@@ -195,14 +207,23 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
             request = make()
         except UsageError as error:
             self.app.say(str(error), "warning")
-            return
+            return False
         self._trouble = ""
         self._stopping = False
         number = self.app.engine.new_id()
         self._asked.add(number)
+        if cut is not None:
+            self.desk.cut_to(cut)
+            below = self.desk.tree.current
         self.desk.begin(number, request, self.checkpoint, below=below, new=new)
         self._show_current()
         self.run_worker(self._send(number, make), group="asking")
+        return True
+
+    def _least(self, below: int | None, new: bool) -> int:
+        """Tokens at least: a model that has ended the story there would only end it again."""
+        node = self.desk.tree.nodes.get(below) if below is not None and not new else None
+        return AFTER_THE_END if node is not None and node.stop_reason == "end of text" else 0
 
     async def _send(self, number: int, make: Callable[[], GenerationRequest]) -> None:
         try:
@@ -216,17 +237,18 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
                 request = make()
             except UsageError as error:  # the checkpoint that has come in the meantime takes something else
                 self.app.say(str(error), "warning")
-                self.desk.let_go(None)
+                self.desk.let_go(None, forget=True)
                 self._show_current()
                 return
-            self.desk.amend(request)
+            if self.desk.amend(request):
+                self._show_current()
             await self.app.engine.generate(request, number)
             if self.desk.writing is not None and self.desk.writing.id == number:
                 self.desk.writing.sent = True
         except EngineUnavailable:
             # Why is said by the event that comes with it.
             if self.desk.writing is not None and self.desk.writing.id == number:
-                self.desk.let_go(None)
+                self.desk.let_go(None, forget=True)
                 self._show_current()
 
     def _take_waiting_events(self) -> None:
@@ -239,7 +261,7 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
             return
         await self.app.engine.cancel()
         if not writing.started or self._stopping:
-            self.desk.let_go()
+            self.desk.let_go(forget=True)
             self._show_current()
         self._stopping = True
         self._refresh()
@@ -258,6 +280,7 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
 
     def _on_event(self, event: ClientEvent) -> None:
         desk = self.desk
+        before = desk.front, desk.tree.current
         node = desk.on_event(event)
         match event:
             case Written() if node is not None:
@@ -267,6 +290,8 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
                 if node == desk.tree.current:
                     self.page.append_drawn(event.text, ())
                 self._stopping = self._stopping and desk.writing is not None
+                if (desk.front, desk.tree.current) != before:  # stopped before its first word, it is gone
+                    self._show_current()
             case protocol.Started() if node is not None:
                 self.panel.show_seed(event.seed)
             case protocol.Started(id=number) if number in self._asked:
@@ -278,13 +303,13 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
             case protocol.Failed() if event.id in self._asked or event.kind != "usage" or not self._loaded:
                 self._trouble = event.message
                 if desk.writing is not None and event.id == desk.writing.id:
-                    desk.let_go(None)
+                    desk.let_go(None, forget=True)
                     self._show_current()
             case WorkerLost():
                 self._loaded = False
                 self._trouble = event.message
                 if desk.writing is not None and desk.writing.sent:  # a request that still waits goes to the next engine
-                    desk.let_go(None)
+                    desk.let_go(None, forget=True)
                     self._show_current()
 
     def _on_checkpoint(self, checkpoint: protocol.CheckpointInfo) -> None:
@@ -305,16 +330,22 @@ class WriteScreen(Branching, Looking, Elsewhere, Steered, Keeping, Screen[None])
         record = self.desk.record
         runs = self.desk.tree.runs(self.desk.tree.current)
         self.page.show_runs(heading(record) if record is not None else "", runs, cursor)
+        self._show_seed()
         self._refresh()
 
     def _show_again(self, cursor: int | None = None) -> None:
-        """A story from before comes back with the fields and the seed that it was asked for with."""
-        record = self.desk.record
-        if record is not None and self.desk.last_generated is not None:
-            self.composer.fill(Asked.of(record.first))
-            if record.seed is not None:
-                self.panel.show_seed(record.seed)
+        """A story from before comes back with the fields that it was asked for with, unless a person is typing others."""
+        begun = self.desk.begun_by
+        if begun is not None and self.composer.kept() in (self._filled, Asked(ending=self.composer.ending_choice)):
+            self._filled = Asked.of(record_of(self.desk.tree, begun.number))
+            self.composer.fill(self._filled)
         self._show_current(cursor)
+
+    def _show_seed(self) -> None:
+        """The seed that the newest part was written with, unless a person wants one and the same."""
+        node = self.desk.last_generated
+        if node is not None and node.recipe is not None and node.recipe.seed is not None and not self.panel.seed_locked:
+            self.panel.show_seed(node.recipe.seed)
 
     def _refresh(self) -> None:
         state, mood = self._state()

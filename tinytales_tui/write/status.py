@@ -37,7 +37,7 @@ def ended_words(desk: Desk) -> str:
     """Why the text in front ends where it does."""
     node, generation = desk.node, desk.generation
     if node is None or node.recipe is None:
-        return "as you typed it"
+        return "as you typed it" if node is None or any(run.author == "writer" for run in node.runs) else "as you chose it"
     words = REASONS.get(node.stop_reason or "", "cut short")
     detail = generation.finished.detail if generation is not None and generation.finished is not None else ""
     return f"{words}: {one_line(detail, 80)}" if detail else words
@@ -48,7 +48,7 @@ def facts(
 ) -> list[Fact]:
     """The numbers of what is in front, in the order they are shown."""
     node, generation = desk.node, desk.generation
-    count = len(node.tokens) if node is not None else 0
+    count = sum(len(run.tokens) for part in desk.tree.path(desk.tree.current) for run in part.runs)
     recipe = node.recipe if node is not None else None
     speed = generation.tokens_per_s if generation else recipe.tokens_per_s if recipe else None
     ttft = generation.ttft_s if generation else recipe.ttft_s if recipe else None
@@ -57,8 +57,9 @@ def facts(
     first = f"{ttft:.2f} s" if ttft is not None else DASH
     left = generation.context_left if generation else None
     how = step_words(checkpoint) if checkpoint else ""
-    beside = desk.tree.siblings(node.number) if node is not None else ()
-    place = next((at for at, other in enumerate(beside, 1) if node is not None and other.number == node.number), 0)
+    parting = desk.tree.parting(node.number) if node is not None else None
+    beside = desk.tree.siblings(parting) if parting is not None else ()
+    place = next((at for at, other in enumerate(beside, 1) if other.number == parting), 0)
     return [
         Fact(one_line(checkpoint.name, 28) if checkpoint else DASH, 3),
         Fact(one_line(checkpoint.device, 12) if checkpoint else DASH, 0),
@@ -78,8 +79,8 @@ def _steered(desk: Desk, steering: Steering | None, standing: Standing | None) -
     if steering is not None and steering.mention and desk.text:
         told = steering.mentioned(desk.text)
         found.append(Fact(f"{sum(there for _, there in told)} of {len(told)} mentioned", 8))
-    elif steering is not None and steering.any:
-        found.append(Fact("steered", 3))
+    if steering is not None and (steering.banned or steering.favoured or steering.stop):
+        found.append(Fact("steered", 8))
     if standing is not None:
         found.append(Fact(standing.words, 2))
     return found

@@ -22,7 +22,7 @@ from tinytales_tui.library.store import Library
 from tinytales_tui.library.story import Story, StoryChanged
 from tinytales_tui.library.tree import Tree
 from tinytales_tui.story import StoryRecord
-from tinytales_tui.write.desk import Draft
+from tinytales_tui.write.draft import Draft
 
 _LOOKED_AT = 20
 """Newest stories among which a restored one is looked for."""
@@ -47,6 +47,8 @@ class StoryKeeper:
         self._library: Library | None = None
         self._stories: dict[int, Story] = {}
         """As they were last saved, by the desk's number."""
+        self._parted = ""
+        """A sentence where a story was kept as one of its own."""
         self._kept: dict[int, Tree] = {}
         """The desk's trees as they were last saved."""
         self._recipes: dict[tuple[int, int], tuple[Recipe, Recipe]] = {}
@@ -56,6 +58,7 @@ class StoryKeeper:
         """Save what these stories have that is not saved yet; a sentence for a person, if there is one that was not said yet."""
         try:
             notice = self._open()
+            self._parted = ""
             for number, draft in sitting.drafts.items():
                 if self._kept.get(number) is not draft.tree:
                     self._keep_story(number, draft, sitting.generations)
@@ -63,11 +66,11 @@ class StoryKeeper:
             said, self.refused = self.refused, True
             return None if said else f"The story is not in your library for now, but it is still on the page. {error}"
         self.refused = False
-        return notice
+        return notice or self._parted or None
 
     def number_of(self, id: str) -> int | None:
-        """The desk's number of a story of the library that lies there."""
-        return next((number for number, story in self._stories.items() if story.id == id), None)
+        """The desk's number of a story of the library that lies there; also while another thread keeps them."""
+        return next((number for number, story in dict(self._stories).items() if story.id == id), None)
 
     def reopen(self, record: StoryRecord) -> tuple[Story, Tree] | None:
         """The story of the library that a kept record is of, with the record's text in front; None where there is none."""
@@ -91,7 +94,8 @@ class StoryKeeper:
     def _keep_story(self, number: int, draft: Draft, generations: Mapping[tuple[int, int], Generation]) -> None:
         assert self._library is not None
         tree = self._told(number, draft.tree, generations)
-        if not any(node.text for node in tree.nodes.values()):
+        waits = len(tree.nodes) < len(draft.tree.nodes) and not any(node.recipe is not None for node in tree.nodes.values())
+        if not any(node.text for node in tree.nodes.values()) or waits:  # nothing yet, or only the words to begin with
             return
         story = self._stories.get(number) or draft.origin
         if story is None:
@@ -99,6 +103,9 @@ class StoryKeeper:
         try:
             self._stories[number] = self._library.save(story, tree)
         except StoryChanged:  # by another app, or it was deleted there: nothing of this sitting is lost
+            self._parted = (
+                f"{story.name} was changed elsewhere meanwhile, so what you write here is a story of its own in the library."
+            )
             self._stories[number] = self._library.add(tree, title=story.title, tags=story.tags)
         self._kept[number] = draft.tree
 
@@ -113,7 +120,8 @@ class StoryKeeper:
             generation = generations.get((number, node))
             if generation is not None and kept.recipe is not None:
                 nodes[node] = dataclasses.replace(kept, recipe=self._recipe((number, node), kept.recipe, generation))
-        return Tree(nodes, tree.current)
+        current = tree.leaf(None) if tree.current is None else tree.current  # a list shows a story, not the page before it
+        return Tree(nodes, current)
 
     def _recipe(self, key: tuple[int, int], recipe: Recipe, generation: Generation) -> Recipe:
         before, told = self._recipes.get(key, (None, None))
@@ -129,21 +137,22 @@ class StoryKeeper:
     def _found(self, record: StoryRecord) -> tuple[Story, Tree] | None:
         assert self._library is not None
         whole = record.full_text
+        cut_off: tuple[Story, Tree] | None = None
         for line in self._library.listing(most=_LOOKED_AT):
             story = self._library.get(line.id)
             for node in reversed(story.tree.nodes.values()):  # type: ignore[call-overload]
-                same = (node.recipe.seed if node.recipe else None) == record.seed or not record.story
-                if not same or story.tree.hidden(node.number):
+                if story.tree.hidden(node.number):
                     continue
                 text = story.tree.text(node.number)
-                if text == whole:
+                same = not record.story or (node.recipe is not None and node.recipe.seed == record.seed)
+                if same and text == whole:
                     return story, story.tree.go(node.number)
-                cut_off = node.stop_reason is None and not story.tree.children(node.number, deleted=True)
-                if cut_off and node.text and whole.startswith(text):  # the end came between the two copies
-                    author = "model" if node.recipe is not None else "writer"
-                    grown = story.tree.grow(node.number, whole[len(text) :], now=time.time(), author=author)  # type: ignore[arg-type]
-                    return story, grown.go(node.number)
-        return None
+                going = node.recipe is not None and node.recipe.seed == record.seed and node.stop_reason is None
+                if cut_off is None and going and node.text and whole.startswith(text):  # the end came between the two copies
+                    if not story.tree.children(node.number, deleted=True):
+                        grown = story.tree.grow(node.number, whole[len(text) :], now=time.time())
+                        cut_off = story, grown.go(node.number)
+        return cut_off
 
 
 @functools.cache

@@ -8,19 +8,21 @@ from tinytales_tui.widgets.wrap import WrappedText
 
 
 def word_left(text: str, at: int) -> int:
-    """The beginning of the word before `at`."""
-    while at and not text[at - 1].isalnum():
+    """The beginning of the word before `at`; signs that are no letters are words of their own."""
+    while at and text[at - 1].isspace():
         at -= 1
-    while at and text[at - 1].isalnum():
+    letters = bool(at) and text[at - 1].isalnum()
+    while at and not text[at - 1].isspace() and text[at - 1].isalnum() == letters:
         at -= 1
     return at
 
 
 def word_right(text: str, at: int) -> int:
     """The end of the word after `at`."""
-    while at < len(text) and not text[at].isalnum():
+    while at < len(text) and text[at].isspace():
         at += 1
-    while at < len(text) and text[at].isalnum():
+    letters = at < len(text) and text[at].isalnum()
+    while at < len(text) and not text[at].isspace() and text[at].isalnum() == letters:
         at += 1
     return at
 

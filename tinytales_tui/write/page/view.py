@@ -70,6 +70,8 @@ class Page(MarkedView):
 
         def __init__(self, page: Page, edit: Edit) -> None:
             self.page, self.edit = page, edit
+            self.stamp = page.stamp
+            """What was on the page then: `Page.stamp` is another once another text was put there."""
             super().__init__()
 
         @property
@@ -81,6 +83,8 @@ class Page(MarkedView):
 
     def __init__(self, *, half_pages: bool = False, id: str | None = None) -> None:
         super().__init__(half_pages=half_pages, id=id)
+        self.stamp = 0
+        """Goes up whenever a text is put on the page."""
         self._cursor = 0
         self._anchor_of_selection: int | None = None
         self._column: int | None = None
@@ -111,6 +115,7 @@ class Page(MarkedView):
     def show_runs(self, heading: str, runs: Sequence[Run], cursor: int | None = None) -> None:
         """Put a story on the page, the cursor at its end or at `cursor`."""
         self._anchor_of_selection, self._column = None, None
+        self.stamp += 1
         self.show_marked(heading, text_of(runs), spans_of(runs, self.marking))
         self._cursor = len(self._page.text) if cursor is None else min(max(cursor - self._lead, 0), len(self._page.text))
         if not self.at_end:

@@ -90,7 +90,7 @@ class Steered:
         """Where the story in front stands; None while that is not known, or not sure enough."""
         text = self.desk.text
         judged, standing = self._judged
-        return standing if standing is not None and text.startswith(judged[: len(text)]) and judged else None
+        return standing if standing is not None and text and text.startswith(judged) else None
 
     def _show_steering(self: WriteScreen) -> None:
         if self.has_class("-steer"):

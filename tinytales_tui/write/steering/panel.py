@@ -30,6 +30,15 @@ FIELDS = (
 """Of each field: its name, its label, an example, and what it does."""
 
 
+class SteerField(Input):
+    """A field whose Enter goes on to the next."""
+
+    KEYS_HELP = (
+        "In this field",
+        [("enter  tab", "Go to the next field; what is typed counts at once"), ("esc", "Close the panel")],
+    )
+
+
 class SteeringPanel(VerticalScroll, can_focus=False):
     """Posts `Changed` whenever `steering` is another."""
 
@@ -45,7 +54,7 @@ class SteeringPanel(VerticalScroll, can_focus=False):
         yield Static("Where it goes", classes="panel-title")
         for name, label, example, _ in FIELDS:
             yield Label(label, classes="steer-label")
-            yield Input(placeholder=example, compact=True, select_on_focus=False, id=f"steer-{name}")
+            yield SteerField(placeholder=f"such as {example}", compact=True, select_on_focus=False, id=f"steer-{name}")
             if name == "favoured":
                 limits = ranges(SamplingSettings)["favour"]
                 yield ParamSlider("favour", limits, Steering().favour, id="steer-favour")
@@ -95,7 +104,6 @@ class SteeringPanel(VerticalScroll, can_focus=False):
         self._read()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter goes on from where the story is, which is what the words are for."""
         event.stop()
         self.screen.focus_next()
 

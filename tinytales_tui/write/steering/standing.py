@@ -44,13 +44,13 @@ class Judge:
 
         if self._judge is None:
             judge = EndingJudge.load(SHIPPED)
-            self._judge, self._method = judge, _method(judge.about, SURE)
+            self._judge, self._method = judge, _method(judge.about)
         happy = float(self._judge.happiness([text])[0])  # type: ignore[attr-defined]
         ending, probability = ("happy", happy) if happy >= 0.5 else ("sad", 1 - happy)
         return Standing(ending, probability, self._method) if probability >= SURE else None
 
 
-def _method(about: dict, sure: float) -> str:
+def _method(about: dict) -> str:
     """How the judge is known to do, from what its file says."""
     told = {row.get("share"): row for row in about.get("measured", ()) if isinstance(row, dict)}
     stories = about.get("happy", 0) + about.get("sad", 0)
@@ -60,6 +60,6 @@ def _method(about: dict, sure: float) -> str:
             parts.append(f"{told[share]['right']:.0%} {words}")
     figures = ", ".join(parts) or "never measured"
     return (
-        f"By a small judge of words and word pairs in the last seven sentences, learnt from beginnings of {stories:,} stories marked by "
-        f"people; shown where it gives {sure:.0%} or more. Right on stories it had not seen: {figures}."
+        f"A small judge of words, learnt from {stories:,} stories whose endings people marked, says so where it is sure. On stories "
+        f"that it had not seen it was right in {figures}."
     )

@@ -56,9 +56,9 @@ class TokenScreen(Screen[Fork | None]):
         Binding("tab,pagedown", "choose(1)", "Other", key_display="tab", id="tokens.other", tooltip="To the next alternative"),
         Binding("shift+tab,pageup", "choose(-1)", "Other before", show=False, id="tokens.other_before",
                 tooltip="To the alternative before"),
-        Binding("enter", "fork", "Fork here", id="tokens.fork", tooltip="Go on from the marked alternative, as a branch of its own"),
+        Binding("enter", "fork", "Fork here", key_display="enter", id="tokens.fork", tooltip="Go on from the marked alternative, as a branch of its own"),
         *(Binding(str(digit), f"fork({(digit - 1) % 10})", "Fork", show=False, id=f"tokens.fork_{digit}",
-                  tooltip=f"Fork with alternative {digit or 10}") for digit in range(10)),
+                  tooltip="Go on from this alternative") for digit in range(10)),
         Binding("n", "surprise(1)", "Next surprise", id="tokens.surprise", tooltip="To the next token less likely than 1 in 20"),
         Binding("N", "surprise(-1)", "Surprise before", show=False, id="tokens.surprise_before", tooltip="To the one before"),
         Binding("c", "colours", "Colours", id="tokens.colours", tooltip="Show or hide how surprising each token was"),
@@ -69,6 +69,8 @@ class TokenScreen(Screen[Fork | None]):
         super().__init__()
         self._heading, self._steps, self._ask, self._score = heading, list(steps), ask, score
         self._at = self._step_at(at)
+        self._wanted: int | None = at
+        """Where the cursor is to be, until it is moved."""
         self._anchor: int | None = None
         self._colours = True
         self._question = 0
@@ -94,12 +96,12 @@ class TokenScreen(Screen[Fork | None]):
 
     async def _know_the_rest(self) -> None:
         """What was typed, or comes from elsewhere, is read by the model once."""
-        place = self._steps[self._at].start if self._steps else 0
         try:
             scored = await self._score()
         except TinyTalesError as error:
             self.query_one("#token-note", Static).update(f"What was typed is not coloured: {error}")
             return
+        place = self._steps[self._at].start if self._wanted is None else self._wanted
         self._steps = with_scores(self._steps, scored)
         self._at, self._anchor = self._step_at(place), None
         self._view.colour(self._steps, self._colours)
@@ -194,7 +196,7 @@ class TokenScreen(Screen[Fork | None]):
             self._anchor = self._at if self._anchor is None else self._anchor
         else:
             self._anchor = None
-        self._at = at
+        self._at, self._wanted = at, None
         self._point()
 
     def action_surprise(self, by: int) -> None:

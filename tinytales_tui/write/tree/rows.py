@@ -83,6 +83,8 @@ def line(row: TreeRow, *, ascii: bool = False) -> str:
     indent = "  " * max(min(row.depth, DEEPEST) - 1, 0) + (f"{corner} " if row.branches else ("  " if row.depth else ""))
     stars = f"{row.node.rating}{'*' if ascii else '★'} " if row.node.rating else ""
     flag = ("# " if ascii else "⚑ ") if row.node.bookmark else ""
-    who = "" if row.node.recipe is not None else ("(you) " if not row.hidden else "")
+    who = ""
+    if row.node.recipe is None and not row.hidden:
+        who = "(you) " if any(run.author == "writer" for run in row.node.runs) else "(chosen) "
     gone = "(deleted) " if row.hidden else ""
     return f"{mark} {indent}{flag}{stars}{gone}{who}{row.words or '(nothing)'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -24,6 +25,24 @@ if TYPE_CHECKING:
 REFRESH_S = 0.5
 
 
+class Branches(OptionList, inherit_bindings=False):
+    """The lines; they do not begin anew at either end, where a slip of a key would lead far away."""
+
+    BINDINGS = [
+        Binding("enter", "select", "Go there", key_display="enter", id="tree.take", tooltip="Bring this branch to the page"),
+        Binding("up,k", "step(-1)", "Up", show=False, id="tree.up", tooltip="To the line above"),
+        Binding("down,j", "step(1)", "Down", show=False, id="tree.down", tooltip="To the line below"),
+        Binding("home", "first", "First", show=False, id="tree.first", tooltip="To the first line"),
+        Binding("end", "last", "Last", show=False, id="tree.last", tooltip="To the last line"),
+        Binding("pageup", "page_up", "A page up", show=False, id="tree.page_up", tooltip="A page up"),
+        Binding("pagedown", "page_down", "A page down", show=False, id="tree.page_down", tooltip="A page down"),
+    ]
+
+    def action_step(self, by: int) -> None:
+        if self.option_count:
+            self.highlighted = min(max((self.highlighted or 0) + by, 0), self.option_count - 1)
+
+
 class TreeScreen(Screen[int | None]):
     """Answers the node to bring to the front, or None where a person only looked."""
 
@@ -32,11 +51,10 @@ class TreeScreen(Screen[int | None]):
     HELP_TITLE = "On the tree"
     BINDINGS = [
         Binding("escape,q,f7", "dismiss(None)", "Back", id="tree.back", tooltip="Back to the page; nothing else changes"),
-        Binding("enter", "take", "Go there", id="tree.take", tooltip="Bring this branch to the page"),
         Binding("b", "bookmark", "Bookmark", id="tree.bookmark", tooltip="Put a bookmark here, or take it away"),
         *(
             Binding(str(stars), f"rate({stars})", "Rate", show=stars == 5, key_display="0-5", id=f"tree.rate_{stars}",
-                    tooltip=f"Give it {stars} of 5 stars" if stars else "No stars")
+                    tooltip="Give it so many stars; 0 takes them away")
             for stars in range(6)
         ),
         Binding("x,delete", "delete", "Delete", id="tree.delete", tooltip="Take this branch away, with all that goes on from it"),
@@ -48,9 +66,10 @@ class TreeScreen(Screen[int | None]):
         Binding("p", "mark(-1)", "Mark before", show=False, id="tree.mark_before", tooltip="To the one before"),
     ]  # fmt: skip
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, stop: Callable[[], Awaitable[None]]) -> None:
+        """`stop` ends what the engine is writing."""
         super().__init__()
-        self._desk = desk
+        self._desk, self._stop = desk, stop
         self._rows: list[TreeRow] = []
         self._deleted = False
         self._drawn = -1
@@ -58,7 +77,7 @@ class TreeScreen(Screen[int | None]):
     def compose(self) -> ComposeResult:
         yield Static("", id="tree-title", markup=False)
         with Horizontal(id="tree-body"):
-            yield OptionList(id="tree-rows", markup=False)
+            yield Branches(id="tree-rows", markup=False)
             yield StoryView(half_pages=self.app.low_bandwidth, id="tree-story")
         yield Static("", id="tree-facts", markup=False)
         yield Footer(show_command_palette=False)
@@ -99,7 +118,8 @@ class TreeScreen(Screen[int | None]):
                 self._list.highlighted = min(place, len(self._rows) - 1) if found is None else found
         self._show_story()
         gone = sum(node.deleted for node in self._desk.tree.nodes.values())
-        shown = f"{len(self._rows)} part{'' if len(self._rows) == 1 else 's'}"
+        there = sum(not row.hidden for row in self._rows)
+        shown = f"{there} part{'' if there == 1 else 's'}"
         hidden = f", {gone} deleted (d {'hides' if self._deleted else 'shows'} them)" if gone else ""
         self.query_one("#tree-title", Static).update(f"The whole story: {shown}{hidden}")
 
@@ -121,7 +141,8 @@ class TreeScreen(Screen[int | None]):
         words = f"{len(node.text.split()):,} words here, {len(self._desk.tree.text(node.number).split()):,} up to its end"
         recipe = node.recipe
         if recipe is None:
-            return f"yours, or changed by you · {words}"
+            by_hand = any(run.author == "writer" for run in node.runs)
+            return f"{'yours, or changed by you' if by_hand else 'chosen by you from what the model had'} · {words}"
         how = REASONS.get(node.stop_reason or "", "being written" if self._writes(node) else "cut short")
         return " · ".join(filter(None, (how, words, f"seed {recipe.seed}" if recipe.seed is not None else "", recipe.checkpoint)))
 
@@ -159,9 +180,16 @@ class TreeScreen(Screen[int | None]):
         node = self._here
         if node is None or self._desk.tree.hidden(node.number):
             return
-        self._desk.delete(node.number)
+        self._do(lambda: self._desk.delete(node.number))
         self._draw(node.number if self._deleted else None)
         self.app.say("Deleted, with all that goes on from it. Ctrl+Z takes that back, and so does u where d shows it.")
+
+    def _do(self, change: Callable[[], object]) -> None:
+        """Change something on the desk; where that lets go of a request, the engine need not go on with it."""
+        writing = self._desk.writing
+        change()
+        if writing is not None and self._desk.writing is not writing:
+            self.run_worker(self._stop(), group="stopping")
 
     def action_restore(self) -> None:
         node = self._here
@@ -178,11 +206,11 @@ class TreeScreen(Screen[int | None]):
         self._draw_anew()
 
     def action_undo(self) -> None:
-        self._desk.undo()
+        self._do(self._desk.undo)
         self._draw_anew()
 
     def action_redo(self) -> None:
-        self._desk.redo()
+        self._do(self._desk.redo)
         self._draw_anew()
 
     def action_mark(self, step: int) -> None:
