@@ -67,7 +67,7 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
     AUTO_FOCUS = ""
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]
     BINDINGS = [
-        Binding("enter", "keep", "Keep", key_display="enter", id="columns.keep", tooltip="Keep this story in front; the others stay as branches"),
+        Binding("enter", "keep", "Keep", key_display="enter", id="columns.keep", tooltip="Keep it in front; the others are branches"),
         Binding("1", "keep(0)", "Keep 1", show=False, id="columns.keep_1", tooltip="Keep this story"),
         Binding("2", "keep(1)", "Keep 2", show=False, id="columns.keep_2", tooltip="Keep this story"),
         Binding("3", "keep(2)", "Keep 3", show=False, id="columns.keep_3", tooltip="Keep this story"),

@@ -33,7 +33,7 @@ def facts(story: Story) -> str:
     """A line about a story: ending, when it was begun, what wrote it."""
     path = story.tree.path(story.tree.current)
     recipes = [node.recipe for node in path if node.recipe is not None]
-    wrote = sorted({one_line(recipe.checkpoint, 60) for recipe in recipes if recipe.checkpoint})
+    wrote = sorted({checkpoint_words(recipe.checkpoint) for recipe in recipes if recipe.checkpoint})
     seeds = [str(recipe.seed) for recipe in recipes if recipe.seed is not None]
     told = [
         f"with a {story.ending} ending" if story.ending else "",
@@ -42,6 +42,11 @@ def facts(story: Story) -> str:
         f"seed {', '.join(seeds)}" if seeds else "",
     ]
     return " · ".join(filter(None, told))
+
+
+def checkpoint_words(source: str) -> str:
+    """What wrote a story, as a reader may be told it."""
+    return "the model of the program" if source == "default" else one_line(source, 60)
 
 
 def _stripped(line: Paragraph) -> Paragraph:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 KEEPING_BINDINGS = [
-    Binding("ctrl+s", "save", "Save", id="write.save", tooltip="Save the story with its recipe to a file"),
+    Binding("ctrl+s", "save", "Save", show=False, id="write.save", tooltip="Save the story with its recipe to a file"),
     Binding("f5,ctrl+shift+c", "copy", "Copy", show=False, id="write.copy", tooltip="Copy the story, or what is selected of it"),
     Binding("f9", "restore", "Restore", id="write.restore", tooltip="Take back the story that was kept"),
 ]

@@ -148,10 +148,12 @@ class StoryKeeper:
                 if same and text == whole:
                     return story, story.tree.go(node.number)
                 going = node.recipe is not None and node.recipe.seed == record.seed and node.stop_reason is None
-                if cut_off is None and going and node.text and whole.startswith(text):  # the end came between the two copies
-                    if not story.tree.children(node.number, deleted=True):
-                        grown = story.tree.grow(node.number, whole[len(text) :], now=time.time())
-                        cut_off = story, grown.go(node.number)
+                last = not story.tree.children(node.number, deleted=True)
+                if (
+                    cut_off is None and going and last and node.text and whole.startswith(text)
+                ):  # the end came between the two copies
+                    grown = story.tree.grow(node.number, whole[len(text) :], now=time.time())
+                    cut_off = story, grown.go(node.number)
         return cut_off
 
 

@@ -56,7 +56,7 @@ class TokenScreen(Screen[Fork | None]):
         Binding("tab,pagedown", "choose(1)", "Other", key_display="tab", id="tokens.other", tooltip="To the next alternative"),
         Binding("shift+tab,pageup", "choose(-1)", "Other before", show=False, id="tokens.other_before",
                 tooltip="To the alternative before"),
-        Binding("enter", "fork", "Fork here", key_display="enter", id="tokens.fork", tooltip="Go on from the marked alternative, as a branch of its own"),
+        Binding("enter", "fork", "Fork here", key_display="enter", id="tokens.fork", tooltip="Go on from the marked one, as a branch"),
         *(Binding(str(digit), f"fork({(digit - 1) % 10})", "Fork", show=False, id=f"tokens.fork_{digit}",
                   tooltip="Go on from this alternative") for digit in range(10)),
         Binding("n", "surprise(1)", "Next surprise", id="tokens.surprise", tooltip="To the next token less likely than 1 in 20"),

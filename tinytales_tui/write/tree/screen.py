@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
+from tinytales_tui.library.prose import checkpoint_words
 from tinytales_tui.library.tree import Node
 from tinytales_tui.widgets.story_view import StoryView
 from tinytales_tui.write.desk import Desk
@@ -144,7 +145,11 @@ class TreeScreen(Screen[int | None]):
             by_hand = any(run.author == "writer" for run in node.runs)
             return f"{'yours, or changed by you' if by_hand else 'chosen by you from what the model had'} · {words}"
         how = REASONS.get(node.stop_reason or "", "being written" if self._writes(node) else "cut short")
-        return " · ".join(filter(None, (how, words, f"seed {recipe.seed}" if recipe.seed is not None else "", recipe.checkpoint)))
+        return " · ".join(
+            filter(
+                None, (how, words, f"seed {recipe.seed}" if recipe.seed is not None else "", checkpoint_words(recipe.checkpoint))
+            )
+        )
 
     def _writes(self, node: Node) -> bool:
         return self._desk.writes(self._desk.front, node.number)
