@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from textual.binding import Binding
 
 from engine.errors import UsageError
-from tinytales_tui.compare.question import Kept, Question
 from tinytales_tui.library.records import record_of
 from tinytales_tui.library.story import name_of, topic_of
 from tinytales_tui.write.asking import Asked
@@ -17,6 +16,7 @@ from tinytales_tui.write.restore_bar import RestoreBar
 from tinytales_tui.write.status import REASONS
 
 if TYPE_CHECKING:
+    from tinytales_tui.compare.question import Kept
     from tinytales_tui.write.draft import Writing
     from tinytales_tui.write.screen import WriteScreen
 
@@ -92,6 +92,7 @@ class Elsewhere:
 
     def action_candidates(self: WriteScreen) -> None:
         from tinytales_tui.compare.candidates import CandidatesScreen
+        from tinytales_tui.compare.question import Question
 
         place = self._place_for_several()
         if place is None:
@@ -135,6 +136,7 @@ class Elsewhere:
     # The comparison
 
     async def action_compare(self: WriteScreen) -> None:
+        from tinytales_tui.compare.question import Question
         from tinytales_tui.compare.screen import CompareScreen
 
         await self.action_stop()

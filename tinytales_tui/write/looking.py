@@ -15,14 +15,15 @@ from engine.errors import TinyTalesError, UsageError
 from engine.protocol import Prospect
 from engine.settings import GenerationRequest
 from tinytales_tui.library.recipe import Recipe
+from tinytales_tui.library.tree import Tree
 from tinytales_tui.write.asking import Asked, going_on
 from tinytales_tui.write.draft import heading
 from tinytales_tui.write.page.legend import Legend, surprise_words
 from tinytales_tui.write.page.marks import MARKINGS, surprise_of
-from tinytales_tui.write.tokens.steps import Fork, Step, recipe_at, steps_of, tail_of
 
 if TYPE_CHECKING:
     from tinytales_tui.write.screen import WriteScreen
+    from tinytales_tui.write.tokens.steps import Fork, Step
 
 LOOKING_BINDINGS = [
     Binding("ctrl+t", "tokens", "Tokens", id="write.tokens",
@@ -116,6 +117,7 @@ class Looking:
 
     def action_tokens(self: WriteScreen) -> None:
         from tinytales_tui.write.tokens.screen import TokenScreen
+        from tinytales_tui.write.tokens.steps import steps_of
 
         record = self.desk.record
         if record is None:
@@ -138,10 +140,12 @@ class Looking:
         self.app.push_screen(screen, forked)
 
     async def _what_else(self: WriteScreen, steps: Sequence[Step], at: int) -> tuple[Prospect, tuple[int, ...]]:
+        from tinytales_tui.write.tokens.steps import tail_of
+
         step = steps[at]
         text = "".join(one.text for one in steps[:at])
         tree = self.desk.tree
-        request = self._told(recipe_at(tree, step.node), text)
+        request = self._told(_recipe_at(tree, step.node), text)
         tail = tail_of(steps, at)
         if tail:
             with contextlib.suppress(TinyTalesError):  # what was put together of several branches may not be read as it was drawn
@@ -157,7 +161,7 @@ class Looking:
         return self._at(text, asked).request(sampling, self._style)
 
     async def _score_all(self: WriteScreen) -> Sequence[tuple[int, int, float]]:
-        request = self._told(recipe_at(self.desk.tree, self.desk.tree.current or 0), self.desk.text)
+        request = self._told(_recipe_at(self.desk.tree, self.desk.tree.current or 0), self.desk.text)
         return (await self.app.engine.score(request)).tokens
 
     def _fork(self: WriteScreen, fork: Fork) -> None:
@@ -166,7 +170,7 @@ class Looking:
             self._show_current()
             self.app.say("The story ends here now; what came after it is on the branch beside.")
             return
-        recipe = recipe_at(self.desk.tree, fork.node)
+        recipe = _recipe_at(self.desk.tree, fork.node)
         asked = self._asked_here if recipe is None else _asked_by(recipe)
         self._ask(self._at(self.desk.text, asked), below=self.desk.tree.current, new=False, tail=fork.tail)
 
@@ -190,3 +194,11 @@ def _asked_by(recipe: Recipe) -> Asked:
     """What a part of a story was asked for with, without the text that it went on from."""
     topic = recipe.topic if recipe.ending else ""
     return Asked(topic, "", recipe.ending or "none", recipe.words, recipe.features, recipe.sentence)
+
+
+def _recipe_at(tree: Tree, node: int) -> Recipe | None:
+    """The recipe that the text at a node was written by: its own, else the nearest before it, else the first of the story."""
+    found = [one.recipe for one in tree.path(node) if one.recipe is not None]
+    if found:
+        return found[-1]
+    return next((one.recipe for one in tree.nodes.values() if one.recipe is not None), None)

@@ -37,7 +37,6 @@ from tinytales_tui.write.requests import ASKING_BINDINGS, Asking
 from tinytales_tui.write.restore_bar import RestoreBar
 from tinytales_tui.write.status import StatusLine, ended_words, facts
 from tinytales_tui.write.steering.keys import LOOK_S, STEERING_BINDINGS, Steered
-from tinytales_tui.write.steering.panel import SteeringPanel
 
 if TYPE_CHECKING:
     from tinytales_tui.app import TinyTalesApp
@@ -89,7 +88,6 @@ class WriteScreen(Asking, Branching, Looking, Elsewhere, Steered, Keeping, Scree
         with Horizontal(id="desk"):
             yield Page(half_pages=self.app.low_bandwidth, id="page")
             yield SamplingPanel(saved, id="panel")
-            yield SteeringPanel(cursor_blink=not self.app.low_bandwidth, id="steering")
         yield Legend(page="#page", id="legend")
         yield StatusLine(id="status")
         yield Footer(show_command_palette=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -13,8 +14,10 @@ from engine.protocol import CheckpointInfo
 from tinytales_tui.story import step_words
 from tinytales_tui.text import one_line
 from tinytales_tui.write.desk import Desk
-from tinytales_tui.write.steering.standing import Standing
-from tinytales_tui.write.steering.steering import Steering
+
+if TYPE_CHECKING:
+    from tinytales_tui.write.steering.standing import Standing
+    from tinytales_tui.write.steering.steering import Steering
 
 REASONS = {
     "end of text": "finished",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from textual.binding import Binding
 
 from engine.errors import TinyTalesError
-from engine.settings import SamplingSettings
-from tinytales_tui.write.steering.panel import SteeringPanel
-from tinytales_tui.write.steering.standing import Judge, Standing
-from tinytales_tui.write.steering.steering import Steering
 
 if TYPE_CHECKING:
+    from engine.settings import SamplingSettings
     from tinytales_tui.write.screen import WriteScreen
+    from tinytales_tui.write.steering.panel import SteeringPanel
+    from tinytales_tui.write.steering.standing import Judge, Standing
+    from tinytales_tui.write.steering.steering import Steering
 
 STEERING_BINDINGS = [
     Binding("f9", "steer", "Steer", id="write.steer", tooltip="Words that must not, should and must come; what ends the story"),
@@ -32,15 +32,20 @@ class Steered:
     _judged: tuple[str, Standing | None] = ("", None)
     _judging = False
 
+    _steering_panel: SteeringPanel | None = None
+    """Made when it is first wanted: the first picture need not wait for it."""
+
     @property
-    def steering(self: WriteScreen) -> Steering:
-        return self.query_one(SteeringPanel).steering if self.is_mounted else Steering()
+    def steering(self: WriteScreen) -> Steering | None:
+        """What is steered; None where nothing ever was."""
+        return self._steering_panel.steering if self._steering_panel is not None else None
 
     def _sampling(self: WriteScreen) -> SamplingSettings:
         """What the sliders and the steering say, without a seed."""
-        return self.steering.apply(self.panel.settings())
+        sampling = self.panel.settings()
+        return self.steering.apply(sampling) if self.steering is not None else sampling
 
-    def action_steer(self: WriteScreen) -> None:
+    async def action_steer(self: WriteScreen) -> None:
         """Open the panel of steering in the place of the sliders; once more closes it."""
         if self.has_class("-steer"):
             self._close_steering()
@@ -48,16 +53,22 @@ class Steered:
         self.add_class("-steer")
         if self.has_class("-narrow"):
             self.remove_class("-panel-over")
+        if self._steering_panel is None:
+            from tinytales_tui.write.steering.panel import SteeringPanel
+
+            panel = SteeringPanel(cursor_blink=not self.app.low_bandwidth, id="steering")
+            await self.query_one("#desk").mount(panel)
+            self._steering_panel = panel
         self._show_steering()
-        self.query_one(SteeringPanel).focus_first()
+        self._steering_panel.focus_first()
 
     def _close_steering(self: WriteScreen) -> None:
         self.remove_class("-steer")
-        if self.focused is None or self.query_one(SteeringPanel) in self.focused.ancestors:
+        if self.focused is None or self._steering_panel in self.focused.ancestors:
             self.page.focus()
         self._consider_next()
 
-    def on_steering_panel_changed(self: WriteScreen, event: SteeringPanel.Changed) -> None:
+    def on_steering_panel_changed(self: WriteScreen) -> None:
         self._show_steering()
         self._consider_next()
         self._refresh()
@@ -73,6 +84,8 @@ class Steered:
         self.run_worker(self._look_where(text), group="standing")
 
     async def _look_where(self: WriteScreen, text: str) -> None:
+        from tinytales_tui.write.steering.standing import Judge
+
         self._judge = self._judge or Judge()
         try:
             standing = await asyncio.to_thread(self._judge.standing, text)
@@ -93,6 +106,6 @@ class Steered:
         return standing if standing is not None and text and text.startswith(judged) else None
 
     def _show_steering(self: WriteScreen) -> None:
-        if self.has_class("-steer"):
+        if self._steering_panel is not None and self.has_class("-steer"):
             record = self.desk.record
-            self.query_one(SteeringPanel).show_story(self.desk.text, record.ending if record else None, self.standing)
+            self._steering_panel.show_story(self.desk.text, record.ending if record else None, self.standing)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.protocol import Chance
-from tinytales_tui.library.recipe import Recipe
 from tinytales_tui.library.runs import Author, Run
 from tinytales_tui.library.tokens import Tokens
 from tinytales_tui.library.tree import Tree
@@ -94,14 +93,6 @@ def tail_of(steps: Sequence[Step], at: int) -> tuple[int, ...]:
     while first and steps[first - 1].chain == step.chain and steps[first - 1].token is not None:
         first -= 1
     return (*step.before, *(one.token for one in steps[first:at] if one.token is not None)) if step.chain else ()
-
-
-def recipe_at(tree: Tree, node: int) -> Recipe | None:
-    """The recipe that the text at a node was written by: its own, else the nearest before it, else the first of the story."""
-    found = [one.recipe for one in tree.path(node) if one.recipe is not None]
-    if found:
-        return found[-1]
-    return next((one.recipe for one in tree.nodes.values() if one.recipe is not None), None)
 
 
 def with_scores(steps: Sequence[Step], scored: Sequence[tuple[int, int, float]]) -> list[Step]:
