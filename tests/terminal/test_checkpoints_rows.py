@@ -14,9 +14,9 @@ from textual.app import App, ComposeResult
 
 from engine.catalog.entries import Entry, Facts
 from tinytales_tui.checkpoints.background import in_background
-from tinytales_tui.checkpoints.columns import Heading
 from tinytales_tui.checkpoints.list import EntryList
 from tinytales_tui.checkpoints.rows import BADGE_WORDS, badge, grouped, loss_words, matching, ordered
+from tinytales_tui.widgets.columns import Heading
 
 KNOWN = Facts("llama", 1000, safe=True)
 

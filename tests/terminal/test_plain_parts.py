@@ -169,9 +169,19 @@ def test_the_app_imports_no_torch_and_no_hub() -> None:
     assert not modules & {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "tiktoken"}
 
 
+def test_no_screen_imports_torch() -> None:
+    walk = "import importlib, pkgutil, tinytales_tui as t\nfor m in pkgutil.walk_packages(t.__path__, 'tinytales_tui.'):\n"
+    modules = loaded_by(walk + "    m.name.endswith('__main__') or importlib.import_module(m.name)")
+    assert {"tinytales_tui.compare.screen", "tinytales_tui.library.pane.screen", "tinytales_tui.reading.screen"} <= modules
+    assert "torch" not in modules
+
+
 def test_the_plain_parts_import_no_textual() -> None:
-    names = "story text paths settings terminal options clipboard engine_client"
-    parts = ", ".join(f"tinytales_tui.{name}" for name in names.split())
-    modules = loaded_by(f"import {parts}, tinytales_tui.write.desk, tinytales_tui.write.autosave, tinytales_tui.write.saving")
+    names = (
+        "story text paths settings terminal options clipboard engine_client generation write.desk write.autosave write.saving "
+    )
+    names += "write.story_keeper write.page.marks write.page.moves write.tree.rows write.tokens.steps write.steering.steering "
+    names += "write.steering.standing compare.columns compare.question compare.differences compare.running reading.paging"
+    modules = loaded_by("import " + ", ".join(f"tinytales_tui.{name}" for name in names.split()))
     assert not modules & {"textual", "torch", "huggingface_hub"}
     assert not loaded_by("import tinytales_tui") & {"textual", "torch", "engine"}

@@ -65,7 +65,7 @@ async def test_walking_and_forking(make_app, until, screen_text) -> None:
         assert step.text == write.desk.tree.runs(1)[0].text[step.place :][: len(step.text)]
         assert "by the model itself" in shown and "perplexity" in shown and "sliders leave" in " ".join(shown.split())
         await pilot.press("shift+right", "shift+right")
-        assert "this passage (3 tokens)" in "\n".join(screen_text(app))
+        assert "passage of 3" in "\n".join(screen_text(app))
         await pilot.press("left", "left")
         await until(pilot, lambda: tokens._asked is not None and tokens._asked[0] == tokens._at)
         at, chances = tokens._at, tokens._bars.chances

@@ -8,9 +8,9 @@ from textual.binding import Binding
 from textual.message import Message
 
 from engine.catalog.entries import Entry
-from tinytales_tui.checkpoints.columns import Column
 from tinytales_tui.checkpoints.rows import COLUMNS, GROUPS, SORTS, badge, badge_tone, grouped, matching, ordered
-from tinytales_tui.checkpoints.table import Table
+from tinytales_tui.widgets.columns import Column
+from tinytales_tui.widgets.table import Table
 
 
 class EntryList(Table[Entry]):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from engine.catalog.entries import ORIGINS, Entry
-from tinytales_tui.checkpoints.columns import Column, Heading
 from tinytales_tui.figures import short_count, short_duration, size
 from tinytales_tui.text import one_line
+from tinytales_tui.widgets.columns import Column, Heading
 
 SORTS = ("place", "name", "parameters", "loss", "size", "used")
 SORT_WORDS = {

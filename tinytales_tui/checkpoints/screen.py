@@ -36,9 +36,9 @@ from tinytales_tui.checkpoints.list import EntryList
 from tinytales_tui.checkpoints.page import Page
 from tinytales_tui.checkpoints.rows import BADGE_WORDS, SORT_WORDS
 from tinytales_tui.checkpoints.shelf import Shelf
-from tinytales_tui.checkpoints.table import Table
 from tinytales_tui.checkpoints.trial.keys import TRYING_ACTIONS, TRYING_BINDINGS, TryingKeys
 from tinytales_tui.widgets.lines import Lines
+from tinytales_tui.widgets.table import Table
 from tinytales_tui.widgets.top_bar import TopBar
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ The stories are branches on the writer's desk from the first token on, so none o
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from textual.binding import Binding
@@ -102,7 +101,7 @@ class CandidatesScreen(CompareScreen, inherit_bindings=False):
         *,
         writing: Writing,
         more: Callable[[], Writing | None],
-        stop: Callable[[], object],
+        stop: Callable[[], Awaitable[None]],
         take: Callable[[int], None],
     ) -> None:
         """`writing`: the request to follow; `more` asks for as many others, `stop` ends those under way, `take` brings a node up."""
@@ -139,23 +138,11 @@ class CandidatesScreen(CompareScreen, inherit_bindings=False):
             self.app.change_settings(candidates=count)
         self.app.say(f"{count} candidates the next time; r writes them.")
 
-    async def action_back(self) -> None:
-        if self.running.busy and not self._stopping:
-            self._stopping = True
-            found = self._stop()
-            if asyncio.iscoroutine(found):
-                await found
-            self.running.look()  # type: ignore[attr-defined]
-        else:
-            self.dismiss(None)
+    async def _end_writing(self) -> None:
+        await self._stop()
+        self.running.look()  # type: ignore[attr-defined]
 
-    def action_keep(self, place: int | None = None) -> None:
-        place = self.chosen if place is None else place
-        if place >= len(self.columns):
-            return
-        if self.running.kept(place) is None:
-            self.app.say("There is nothing of this candidate yet.", "warning")
-            return
+    def _keep(self, place: int) -> None:
         self._take(self.running.nodes[place])  # type: ignore[attr-defined]
         self.dismiss(None)
 

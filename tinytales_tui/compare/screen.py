@@ -173,9 +173,12 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
     async def action_back(self) -> None:
         if self.running.busy and not self._stopping:
             self._stopping = True
-            await self.running.stop()
+            await self._end_writing()
         else:
             self.dismiss(None)
+
+    async def _end_writing(self) -> None:
+        await self.running.stop()
 
     def action_keep(self, place: int | None = None) -> None:
         place = self.chosen if place is None else place
@@ -184,6 +187,9 @@ class CompareScreen(MovingKeys, Screen[Kept | None]):
         if self.running.kept(place) is None:
             self.app.say("There is nothing in this column to keep yet.", "warning")
             return
+        self._keep(place)
+
+    def _keep(self, place: int) -> None:
         found = {other: kept for other in range(len(self.columns)) if (kept := self.running.kept(other)) is not None}
         self.dismiss(Kept(tuple(found.values()), list(found).index(place)))
 

@@ -10,10 +10,10 @@ from rich.text import Text
 from textual.binding import Binding
 
 from engine.hub.search import Model
-from tinytales_tui.checkpoints.columns import Column
-from tinytales_tui.checkpoints.table import Table
 from tinytales_tui.figures import short_count, size
 from tinytales_tui.text import one_line
+from tinytales_tui.widgets.columns import Column
+from tinytales_tui.widgets.table import Table
 
 
 def access_words(model: Model) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tinytales_tui.checkpoints.card import Line
-from tinytales_tui.checkpoints.columns import Column, Heading
-from tinytales_tui.checkpoints.table import Table
 from tinytales_tui.figures import bar, short_duration, size
 from tinytales_tui.text import one_line
+from tinytales_tui.widgets.columns import Column, Heading
+from tinytales_tui.widgets.table import Table
 
 if TYPE_CHECKING:
     from engine.hub.downloads import Download

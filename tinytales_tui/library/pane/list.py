@@ -8,11 +8,11 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.strip import Strip
 
-from tinytales_tui.checkpoints.table import FRONT, GAP, Table
 from tinytales_tui.library.finding import Order
 from tinytales_tui.library.pane.telling import columns
 from tinytales_tui.library.story import Listed
 from tinytales_tui.text import one_line
+from tinytales_tui.widgets.table import FRONT, GAP, Table
 
 _KEPT = 1000
 """Lines that are kept; the oldest are forgotten first."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tinytales_tui.checkpoints.columns import Column
 from tinytales_tui.figures import counted, duration, short_duration
 from tinytales_tui.library.finding import Order
 from tinytales_tui.library.prose import facts
 from tinytales_tui.library.story import Listed, Story
 from tinytales_tui.text import both_ends, one_line
+from tinytales_tui.widgets.columns import Column
 
 Toned = tuple[str, str]
 """A tone and a paragraph."""

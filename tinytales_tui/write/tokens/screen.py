@@ -138,7 +138,7 @@ class TokenScreen(Screen[Fork | None]):
         self.query_one("#token-here", Static).update(f"{label}\n{whose}, {chance}")
         if passage:
             within = [one.logprob for one in self._steps[passage[0] : passage[1] + 1] if one.logprob is not None]
-            words = surprise_words(f"this passage ({passage[1] - passage[0] + 1} tokens)", surprise_of(within))
+            words = surprise_words(f"passage of {passage[1] - passage[0] + 1}", surprise_of(within))
         else:
             known = [one.logprob for one in self._steps if one.logprob is not None]
             words = surprise_words("all of it", surprise_of(known))

@@ -1,6 +1,6 @@
 """A table on the screen, one line an item: columns that fit, a cursor that stays with its item, headings between groups.
 
-The lists of this pane are made of it; what their columns say and what is done with an item is their business. Only the lines in
+Lists of panes are made of it; what their columns say and what is done with an item is their business. Only the lines in
 sight are made into text, so thousands of rows cost no more than a screenful.
 """
 
@@ -19,8 +19,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tinytales_tui.checkpoints.columns import Column, Heading
 from tinytales_tui.text import both_ends, one_line
+from tinytales_tui.widgets.columns import Column, Heading
 
 T = TypeVar("T")
 FRONT = 2
