@@ -76,7 +76,12 @@ async def test_walking_and_forking(make_app, until, screen_text) -> None:
         assert write.desk.text.startswith(before + chosen.text) and write.desk.tree.text(1) == story
         request = write.desk.generation.request
         assert request.tail[-1] == chosen.token and len(request.tail) == at + 1
-        await pilot.press("ctrl+z", "ctrl+z")
+        forked = write.desk.text
+        await pilot.press("alt+up")  # the branch beside the fork, and back to where the fork has come
+        assert write.desk.text == story
+        await pilot.press("alt+down")
+        assert write.desk.text == forked
+        await pilot.press(*["ctrl+z"] * 4)
         assert write.desk.text == story
 
 

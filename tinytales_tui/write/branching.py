@@ -78,7 +78,10 @@ class Branching:
             self.app.say(
                 "There is only this branch so far." if alone else f"This is the {'first' if step < 0 else 'last'} branch."
             )
-        elif desk.go(other if parting == node.number else desk.tree.leaf(other)):
+        else:
+            # What only leads to a branch, as the token of a fork does, is passed over: to where that branch has come.
+            leads_on = parting != node.number or desk.tree.node(other).recipe is None
+            desk.go(desk.tree.leaf(other) if leads_on else other)
             self._show_current()
 
     def action_shorter(self: WriteScreen) -> None:
