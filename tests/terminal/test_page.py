@@ -101,7 +101,7 @@ async def test_page_and_desk_agree_whatever_is_pressed(make_app, until) -> None:
         await with_story(app, pilot, until)
         screen, page = app.screen, app.screen.page
         whole = {node.text for node in screen.desk.tree.nodes.values() if node.recipe}
-        for _ in range(90):
+        for _ in range(60):
             await pilot.press(draw.choice(keys))
             text = screen.desk.text
             assert len(page.text) + page._lead == len(text) and 0 <= page.cursor <= len(text)
