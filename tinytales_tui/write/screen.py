@@ -53,7 +53,7 @@ class WriteScreen(Asking, Branching, Looking, Elsewhere, Steered, Keeping, Scree
         [("enter", "Write the story"), ("tab", "Go to the next field"), ("esc", "Go to the page"), ("ctrl+u", "Clear it")],
     )
     AUTO_FOCUS = "#topic"
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (28, "-middle"), (38, "-high")]
     BINDINGS = [
         *ASKING_BINDINGS,
         *BRANCHING_BINDINGS,
@@ -82,7 +82,7 @@ class WriteScreen(Asking, Branching, Looking, Elsewhere, Steered, Keeping, Scree
 
     def compose(self) -> ComposeResult:
         saved = self.app.ui
-        yield TopBar(self.app.pane_names, "write", help_from=100)
+        yield TopBar(self.app.pane_names, "write", help_from=116)
         yield RestoreBar(id="restore-bar")
         yield Composer(ending=saved.ending, cursor_blink=not self.app.low_bandwidth, id="composer")
         with Horizontal(id="desk"):
