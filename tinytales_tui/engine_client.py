@@ -183,6 +183,8 @@ class EngineClient:
         await self.ready()
         while not self._idle.is_set():  # another story may have begun before we had our turn
             await self._idle.wait()
+            if self.pid is None:  # it died while it wrote: whoever only looks does not start it again
+                raise EngineUnavailable("The engine stopped before it could answer.")
             await self.ready()
         self._answers[number] = answer = asyncio.get_running_loop().create_future()
         try:
